@@ -1,0 +1,75 @@
+"""`gradtrace run`: trace an unmodified program."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gradtrace.cli.options import Thresholds, select_options
+from gradtrace.cli.program import Program
+from gradtrace.cli.tracing import TracedProgram
+
+
+class GraphPolicy(click.ParamType):
+    """`changes`, `first`, `all`, `off`, or a number of backwards."""
+
+    name = "policy"
+    words = ("changes", "first", "all", "off")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
+        if value in self.words:
+            return str(value)
+        if str(value).isdecimal() and int(value) > 0:
+            return int(value)
+        self.fail(f"{value!r} is neither {', '.join(self.words)} nor a number of backwards", param, ctx)
+
+
+@click.command(
+    context_settings={"allow_interspersed_args": False},
+    epilog="Example: gradtrace run -o runs/a.gradtrace train.py --epochs 3",
+)
+@click.option("-m", "is_module", is_flag=True, help="PROGRAM is the name of a module, as for `python -m`.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="TRACE", help="Where to write the trace.")
+@click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Record each K-th backward.")
+@click.option(
+    "--graph",
+    type=GraphPolicy(),
+    default="changes",
+    metavar="POLICY",
+    help="Which graphs to store: changes (the default), first, all, off, or one in N.",
+)
+@click.option("--source/--no-source", default=True, help="Keep the lines of source code that graphs refer to.")
+@click.option("--replay/--no-replay", default=True, help="Find the op in which a NaN is born.")
+@click.option(
+    "--on-finding",
+    type=click.Choice(["warn", "raise", "ignore"]),
+    default="warn",
+    help="What to do when something is found: say so at once, stop the program, or wait for the end.",
+)
+@select_options
+@click.option(
+    "--threshold",
+    "thresholds",
+    type=Thresholds(),
+    multiple=True,
+    metavar="NAME=NUMBER",
+    help="Change a rule's threshold; `gradtrace rule CODE` lists them.",
+)
+@click.option("--check", is_flag=True, help="Exit 1 where the program succeeds and an error or warning stands.")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing at the end.")
+@click.argument("program")
+@click.argument("args", nargs=-1, type=click.UNPROCESSED)
+def command(
+    program: str, args: tuple[str, ...], is_module: bool, out: Path | None, check: bool, quiet: bool, **options: Any
+) -> TracedProgram:
+    """Trace PROGRAM, a script or (with -m) a module, run with ARGS as python would run it.
+
+    The program needs no change; its output and exit code stay its own. The trace goes to NAME.gradtrace in the current
+    folder, under torchrun to a folder of that name with one file a rank.
+    """
+    target = Program(program, args, is_module=is_module)
+    target.check()
+    options["thresholds"] = dict(options["thresholds"])
+    return TracedProgram(target, out, options, check=check, quiet=quiet)

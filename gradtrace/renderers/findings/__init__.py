@@ -1,0 +1,46 @@
+"""Findings in, a document out: one module a format, each with `render(verdicts) -> str`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from gradtrace.errors import GradtraceError
+from gradtrace.model import Finding
+
+FORMATS = ("text", "json", "github", "sarif", "junit")
+"""For people, for programs, for GitHub's annotations, for code scanning, for CI servers."""
+
+SEVERITIES = ("error", "warning", "note")
+"""Gravest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the rules said about one trace."""
+
+    trace: str
+    backwards: int
+    findings: tuple[Finding, ...]
+
+
+def stands(finding: Finding) -> bool:
+    """Whether the finding makes a check fail: a note does not."""
+    return finding.severity != "note"
+
+
+def gravest_first(findings: Sequence[Finding]) -> list[Finding]:
+    """Errors, then warnings, then notes; among equals in the order given."""
+    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def render_findings(verdicts: Sequence[Verdict], format: str = "text") -> str:
+    """The findings of one or more traces as a document that ends in a newline.
+
+    Raises GradtraceError for an unknown format.
+    """
+    if format not in FORMATS:
+        raise GradtraceError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
+    document: str = import_module(f"gradtrace.renderers.findings.{format}").render(verdicts)
+    return document
