@@ -26,3 +26,7 @@ class FindingRaised(GradtraceError):
     def __init__(self, finding: Finding) -> None:
         super().__init__(f"{finding.code} {finding.name}: {finding.message}")
         self.finding = finding
+
+
+class UnwritableTraceError(GradtraceError):
+    """A path where no trace can be written: a foreign file, a trace that another process is writing, no permission."""

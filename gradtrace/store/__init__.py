@@ -1,0 +1,1 @@
+"""A trace at rest: `writer.Writer` appends to one file, `recording.Recording` reads it."""

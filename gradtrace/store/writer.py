@@ -1,0 +1,288 @@
+"""Writing a trace file."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gradtrace.errors import UnwritableTraceError
+from gradtrace.model import SCHEMA_VERSION, STATISTICS, Event, Finding, Module, Optimizer, Parameter, Snapshot, Source
+from gradtrace.store import journaling
+from gradtrace.store.blocks import (
+    Block,
+    BlockRow,
+    Records,
+    Values,
+    assemble,
+    decode_plane,
+    decode_records,
+    encode_block,
+    join,
+)
+from gradtrace.store.claim import claimed, release, writer_identity
+from gradtrace.store.codec import checksum, dumps, pack_floats
+from gradtrace.store.nouns import encode
+from gradtrace.store.schema import APPLICATION_ID, TABLES, plane_id
+from gradtrace.store.snapshots import encode_graph, encode_measures
+
+_PATIENCE = 10.0
+"""Seconds to wait for readers where the file system leaves no write-ahead log."""
+
+_FAN = 16
+"""So many neighbouring blocks of one level are merged to one of the next; each value is rewritten a few times at most."""
+
+_FULL = 1 << 18
+"""Bytes of values from which on a block is left as it is: what a block costs beside its values no longer shows."""
+
+
+class Writer:
+    """Appends to one trace file; to be used by one thread at a time.
+
+    Nothing is readable by others before `flush`, and everything is after it, also if the process is killed. The file
+    is `path`, made anew: an earlier trace there is replaced. Raises UnwritableTraceError (foreign file, live writer, no
+    permission) on opening; later `sqlite3.Error` or OSError where the disk is full or the file was taken away.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], meta: Mapping[str, Any]) -> None:
+        self.path = Path(os.path.abspath(path))
+        self._graphs: dict[str, int] = {}
+        self._bare: dict[str, tuple[int, bool]] = {}
+        self._structures: dict[str, int] = {}
+        self._modules: dict[str, int] = {}
+        self._blocks: list[tuple[BlockRow, int]] = []
+        self._next_block = 0
+        self._next_graph = 0
+        self._next_event = 0
+        self._rows = 0
+        with claimed(self.path):
+            self._connection = _create(self.path, {**meta, "writer": writer_identity(), "closed": False})
+        self._inode = os.stat(self.path).st_ino
+
+    def put_meta(self, facts: Mapping[str, Any]) -> None:
+        """Add or replace facts about the run; values are JSON-ready."""
+        _insert_meta(self._transaction(), facts)
+
+    def put_parameters(self, parameters: Iterable[Parameter]) -> None:
+        self._put_items("parameter", ((item.id, encode(item)) for item in parameters))
+
+    def put_modules(self, modules: Iterable[Module]) -> None:
+        numbers = self._modules
+        self._put_items("module", ((numbers.setdefault(item.name, len(numbers)), encode(item)) for item in modules))
+
+    def put_optimizers(self, optimizers: Iterable[Optimizer]) -> None:
+        self._put_items("optimizer", ((item.id, encode(item)) for item in optimizers))
+
+    def put_sources(self, sources: Iterable[tuple[int, Source]]) -> None:
+        """Sources by site, the number that records refer to."""
+        self._put_items("source", ((site, encode(source)) for site, source in sources))
+
+    def put_structure(self, digest: str) -> int:
+        """Make a structure known; returns its index, which backward records refer to."""
+        if digest not in self._structures:
+            self._structures[digest] = len(self._structures)
+            self._put_items("structure", [(self._structures[digest], dumps(digest))])
+        return self._structures[digest]
+
+    def put_snapshot(self, snapshot: Snapshot) -> int:
+        """Store a snapshot, its graph only if it is new; returns the index of its structure.
+
+        A graph first seen without annotations (`complete` false) takes them from the first complete snapshot of the
+        same graph; every snapshot of that graph then has them.
+        """
+        index = self.put_structure(snapshot.structure)
+        head, data = encode_measures(snapshot, self._put_graph(snapshot))
+        key = (snapshot.backward, head)
+        self._transaction().execute(
+            "INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?)", (*key, data, checksum(key, data))
+        )
+        return index
+
+    def put_event(self, event: Event) -> None:
+        self._put_items("event", [(self._next_event, encode(event))])
+        self._next_event += 1
+
+    def put_findings(self, findings: Iterable[Finding]) -> None:
+        """Replace all findings."""
+        self._transaction().execute("DELETE FROM finding")
+        self._put_items("finding", enumerate(encode(finding) for finding in findings))
+
+    def put_sample(self, name: str, at: int, values: Values) -> None:
+        """One of `model.SAMPLES`, float32 (parameters,), taken at step or backward `at`."""
+        key, data = (name, at, len(values)), pack_floats(np.asarray(values, np.float32))
+        self._transaction().execute(
+            "INSERT INTO sample (name, position, size, data, sum) VALUES (?, ?, ?, ?, ?)",
+            (*key, data, checksum(key, data)),
+        )
+
+    def put_block(self, backwards: Records, loop: Records, values: Values) -> None:
+        """Records of dtype BACKWARD (k,) and LOOP, and the statistics, float32 (k, STATISTICS, parameters)."""
+        self._append(Block(backwards, loop, values))
+        self._merge_tail()
+
+    def put_rows(
+        self, backwards: Sequence[tuple[Any, ...]], loop: Sequence[tuple[Any, ...]], values: Sequence[Values]
+    ) -> None:
+        """The same from single rows; values are (STATISTICS, parameters) each, parameters may become more."""
+        block = assemble(backwards, loop, values)
+        self.put_block(block.backwards, block.loop, block.values)
+
+    def flush(self) -> None:
+        """Commit. Raises FileNotFoundError where the file was deleted or replaced meanwhile."""
+        if not self._connection.in_transaction:
+            return
+        if not self.path.exists() or os.stat(self.path).st_ino != self._inode:
+            raise FileNotFoundError("the file was deleted or replaced")
+        self._connection.execute("COMMIT")
+
+    def beat(self) -> None:
+        """Show other machines that the writer of this file lives, though it has nothing to write."""
+        os.utime(self.path)
+
+    def close(self) -> None:
+        """Mark the trace as ended in order, and leave one compact file."""
+        self.put_meta({"closed": True})
+        self._merge_all()
+        self.flush()
+        self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+        with contextlib.suppress(sqlite3.OperationalError):  # a reader is at it: SQLite tidies up when it leaves
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            self._connection.execute("PRAGMA journal_mode=DELETE").fetchall()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Let go of the file after an error; what was flushed stays readable."""
+        with contextlib.suppress(sqlite3.Error):  # the error that led here has been reported
+            self._connection.close()
+        release(self.path)
+
+    def _transaction(self) -> sqlite3.Connection:
+        if not self._connection.in_transaction:
+            self._connection.execute("BEGIN IMMEDIATE")
+        return self._connection
+
+    def _put_items(self, table: str, rows: Iterable[tuple[int, str]]) -> None:
+        self._transaction().executemany(
+            f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)",
+            [(key, data, checksum(key, data)) for key, data in rows],
+        )
+
+    def _put_graph(self, snapshot: Snapshot) -> int:
+        """The row of the snapshot's graph, stored or completed if need be."""
+        graph = encode_graph(snapshot)
+        if graph.full in self._graphs:
+            return self._graphs[graph.full]
+        number, complete = self._bare.get(graph.bare, (None, False))
+        if number is not None and not snapshot.complete:
+            return number
+        if number is None or complete:
+            number = self._next_graph
+            self._next_graph += 1
+        self._graphs[graph.full] = number
+        self._bare[graph.bare] = (number, snapshot.complete)
+        self._transaction().execute(
+            "INSERT OR REPLACE INTO graph VALUES (?, ?, ?)", (number, graph.data, checksum(number, graph.data))
+        )
+        return number
+
+    def _append(self, block: Block) -> None:
+        row = BlockRow(self._next_block, self._rows, len(block.backwards), len(block.loop), block.values.shape[2])
+        self._insert(row, block)
+        self._blocks.append((row, 0))
+        self._next_block += 1
+        self._rows += row.rows
+
+    def _insert(self, row: BlockRow, block: Block) -> None:
+        records, planes = encode_block(row, block)
+        self._transaction().execute("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?)", records)
+        self._transaction().executemany("INSERT INTO plane VALUES (?, ?, ?)", planes)
+
+    def _merge_tail(self) -> None:
+        """Merge the youngest blocks while there are enough of one level, as a counter carries."""
+        while len(self._blocks) >= _FAN and _alike(self._blocks[-_FAN:]):
+            self._merge(len(self._blocks) - _FAN, len(self._blocks))
+
+    def _merge_all(self) -> None:
+        """Merge what neighbours each other in small blocks, whatever their levels."""
+        start = 0
+        while start < len(self._blocks):
+            stop = start + 1
+            while stop < len(self._blocks) and _fit(self._blocks[start:stop], self._blocks[stop][0]):
+                stop += 1
+            if stop - start > 1:
+                self._merge(start, stop)
+            start += 1
+
+    def _merge(self, start: int, stop: int) -> None:
+        """Replace the blocks of a slice by one; part of the transaction, so readers see the one state or the other."""
+        rows = [row for row, _ in self._blocks[start:stop]]
+        merged = join([self._read(row) for row in rows])
+        first, last = rows[0], rows[-1]
+        self._transaction().execute("DELETE FROM block WHERE id BETWEEN ? AND ?", (first.id, last.id))
+        self._transaction().execute(
+            "DELETE FROM plane WHERE id BETWEEN ? AND ?",
+            (plane_id(first.id, STATISTICS[0]), plane_id(last.id, STATISTICS[-1])),
+        )
+        row = replace(first, rows=len(merged.backwards), loop_rows=len(merged.loop))
+        self._insert(row, merged)
+        self._blocks[start:stop] = [(row, self._blocks[start][1] + 1)]
+
+    def _read(self, row: BlockRow) -> Block:
+        found = self._connection.execute("SELECT backwards, loop, sum FROM block WHERE id = ?", (row.id,)).fetchone()
+        backwards, loop = decode_records(row, *found)
+        planes = []
+        for key in (plane_id(row.id, statistic) for statistic in STATISTICS):
+            plane = self._connection.execute("SELECT data, sum FROM plane WHERE id = ?", (key,)).fetchone()
+            planes.append(decode_plane(row, key, *plane))
+        return Block(backwards, loop, np.stack(planes, axis=1))
+
+
+def _bytes(row: BlockRow) -> int:
+    return row.rows * row.parameters * len(STATISTICS) * 4
+
+
+def _alike(blocks: Sequence[tuple[BlockRow, int]]) -> bool:
+    """Whether small blocks are of one level and width."""
+    kinds = {(row.parameters, level) for row, level in blocks}
+    return len(kinds) == 1 and not any(_bytes(row) >= _FULL for row, _ in blocks)
+
+
+def _fit(blocks: Sequence[tuple[BlockRow, int]], row: BlockRow) -> bool:
+    """Whether a further block of the same width still goes into one of a reasonable size."""
+    total = sum(_bytes(block) for block, _ in blocks) + _bytes(row)
+    return blocks[0][0].parameters == row.parameters and total <= 4 * _FULL
+
+
+def _create(path: Path, meta: Mapping[str, Any]) -> sqlite3.Connection:
+    """A new, empty trace file. Raises UnwritableTraceError where none can be made."""
+    try:
+        mode = journaling.choose(path)
+        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute(f"PRAGMA journal_mode={mode}").fetchone()
+        connection.execute("PRAGMA synchronous=NORMAL")
+        connection.execute("PRAGMA cache_spill=OFF")  # a rollback journal would shut readers out before the commit
+        connection.execute("BEGIN EXCLUSIVE")
+        for statement in TABLES.values():
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        _insert_meta(connection, {"id": uuid.uuid4().hex, **meta})
+        connection.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise UnwritableTraceError(f"cannot write a trace at {path} ({error}); choose another out=") from error
+    return connection
+
+
+def _insert_meta(connection: sqlite3.Connection, facts: Mapping[str, Any]) -> None:
+    rows = [(key, dumps(value)) for key, value in facts.items()]
+    connection.executemany(
+        "INSERT OR REPLACE INTO meta VALUES (?, ?, ?)", [(key, data, checksum(key, data)) for key, data in rows]
+    )
