@@ -1,0 +1,146 @@
+"""Where a NaN or an infinity was born: in the backward (from measurements or a replay) or in the forward (from the journal)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gradtrace.capture import private
+from gradtrace.capture.journal import Call
+from gradtrace.capture.measure import NodeMeasure
+
+_DELIBERATE = {
+    "masked_fill", "masked_fill_", "where", "full", "full_like", "fill_", "tensor", "triu", "tril", "__setitem__", "log",
+    "new_full", "zeros", "ones", "empty", "masked_fill_scalar", "index_fill", "index_fill_",
+}  # fmt: skip
+"""Calls by which a program puts an infinity in on purpose (an attention mask, say); only as the source of an infinity that
+another op turns into a NaN. `log` of a mask of zeros and ones is the usual way to make one."""
+
+
+class ForwardBirth(NamedTuple):
+    """The call of the forward whose inputs were finite and whose output is not, or the tensor that came in non-finite.
+
+    `direction` is "forward", "input" or "parameter"; `call` is None for the latter two.
+    """
+
+    direction: str
+    value: str
+    call: Call | None
+    shape: tuple[int, ...]
+    evidence: dict[str, Any]
+
+
+def measured_birth(measures: Mapping[int, NodeMeasure]) -> tuple[int, str, dict[str, Any]] | None:
+    """The first node in the engine's order that got finite gradients and gave non-finite ones, from a measured backward."""
+    for number, measure in sorted(measures.items(), key=lambda item: item[1].order):
+        if measure.out_nonfinite and measure.nonfinite == 0:
+            return number, "nan" if measure.out_nan else "inf", {
+                "grad_outputs_finite": True,
+                "grad_output_max": measure.maximum,
+            }  # fmt: skip
+    return None
+
+
+def forward_birth(calls: Sequence[Call], roots: Sequence[Any]) -> ForwardBirth | None:
+    """Follow the non-finite value behind a non-finite root upstream to its birth, over the calls that the journal kept."""
+    with torch._C.DisableTorchFunction(), private.without_grad():
+        finder = _Finder(calls)
+        for root in roots:
+            if isinstance(root, Tensor) and not _is_finite(root):
+                return finder.follow(root)
+    return None
+
+
+class _Finder:
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._calls = calls
+        self._maker: dict[int, list[int]] = {}
+        for position, call in enumerate(calls):
+            for output in call.outputs:
+                self._maker.setdefault(id(output), []).append(position)
+
+    def follow(self, root: Tensor) -> ForwardBirth | None:
+        """Upstream from a non-finite tensor: first along NaN, then, where a NaN came of an infinity, along infinities."""
+        tensor, before, call = root, len(self._calls), None
+        last: ForwardBirth | None = None
+        while True:
+            position = self._made_by(tensor, before)
+            if position is None:
+                return self._came_in(tensor) if call is None or not _is_finite(tensor) else last
+            call = self._calls[position]
+            last = self._birth(call, tensor)
+            upstream = self._cause(call, tensor, position)
+            if upstream is None:
+                return last
+            tensor, before = upstream, position
+
+    def _made_by(self, tensor: Tensor, before: int) -> int | None:
+        positions = [position for position in self._maker.get(id(tensor), ()) if position < before]
+        return positions[-1] if positions else None
+
+    def _cause(self, call: Call, output: Tensor, position: int) -> Tensor | None:
+        """The input that brought the non-finite value, None where `call` made it."""
+        bad = [value for value in call.inputs if value is not output and _is_float(value) and not _is_finite(value)]
+        if not bad:
+            return None
+        nans = [value for value in bad if bool(torch.isnan(value).any())]
+        if nans:
+            return nans[0]
+        if bool(torch.isnan(output).any()):
+            meant = [value for value in bad if self._is_deliberate(value, position)]
+            return next((value for value in bad if not any(value is other for other in meant)), None)
+        return bad[0]
+
+    def _is_deliberate(self, tensor: Tensor, before: int) -> bool:
+        """Whether an infinity was put there on purpose: by a constant, a mask, or an op that only adds such a constant."""
+        if bool(torch.isposinf(tensor).any()):
+            return False
+        position = self._made_by(tensor, before)
+        if position is None:
+            return not tensor.requires_grad and not isinstance(tensor, nn.Parameter)
+        call = self._calls[position]
+        if call.name in _DELIBERATE:
+            return not (call.name == "log" and tensor.requires_grad)
+        bad = [value for value in call.inputs if _is_float(value) and not _is_finite(value)]
+        return bool(bad) and all(self._is_deliberate(value, position) for value in bad)
+
+    def _birth(self, call: Call, output: Tensor) -> ForwardBirth:
+        ranges = [
+            {"shape": list(value.shape), "min": float(value.min()), "max": float(value.max())}
+            for value in call.inputs
+            if _is_float(value) and value.numel()
+        ]
+        return ForwardBirth("forward", _kind(output), call, tuple(output.shape), {"inputs": ranges})
+
+    def _came_in(self, tensor: Tensor) -> ForwardBirth:
+        direction = "parameter" if isinstance(tensor, nn.Parameter) or (tensor.is_leaf and tensor.requires_grad) else "input"
+        count = int(tensor.numel() - int(torch.isfinite(tensor).sum()))
+        return ForwardBirth(direction, _kind(tensor), None, tuple(tensor.shape), {"nonfinite": count, "of": tensor.numel()})
+
+
+def _kind(tensor: Tensor) -> str:
+    return "nan" if bool(torch.isnan(tensor).any()) else "inf"
+
+
+def _is_float(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided and (tensor.is_floating_point() or tensor.is_complex())
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not _is_float(tensor) or bool(torch.isfinite(tensor).all())
+
+
+def host_value(root: Any) -> float | None:
+    """The value of a root that is one real number in host memory; None for all others."""
+    if not isinstance(root, Tensor) or root.numel() != 1 or root.device.type != "cpu" or root.is_complex():
+        return None
+    return float(root.detach())
+
+
+def is_bad(value: float | None) -> bool:
+    """Whether a known value is NaN or infinite."""
+    return value is not None and not math.isfinite(value)

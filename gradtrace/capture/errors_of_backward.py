@@ -1,0 +1,133 @@
+"""What torch's own exceptions mean: notes that name the lines involved, and the facts as an event's payload."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from gradtrace.capture import private
+from gradtrace.capture.journal import Cut, Journal, Overwrite
+from gradtrace.capture.sites import SiteTable
+from gradtrace.capture.walk import LiveGraph
+from gradtrace.model import Source
+
+
+def source_dict(source: Source | None) -> dict[str, Any] | None:
+    """A source line as an event carries it."""
+    return None if source is None else dict(source._asdict())
+
+
+def explain_exception(
+    error: BaseException,
+    roots: tuple[Any, ...],
+    graph: LiveGraph | None,
+    journal: Journal,
+    sites: SiteTable,
+    site: int,
+    line_of: Callable[[int], Source | None],
+) -> dict[str, Any]:
+    """The payload of an `exception` event; also adds the note to `error`. `line_of` maps a node's number to its line."""
+    text = str(error)
+    payload: dict[str, Any] = {
+        "type": "other",
+        "message": text.splitlines()[0][:500] if text else type(error).__name__,
+        "op": None,
+        "saved": None,
+        "changed": None,
+        "cut": None,
+        "source": source_dict(sites.source(site)),
+    }
+    if "does not require grad and does not have a grad_fn" in text:
+        payload["type"] = "detached"
+        _explain_detached(error, roots, journal, sites, payload)
+    elif "modified by an inplace operation" in text:
+        payload["type"] = "inplace"
+        _explain_overwrite(error, graph, journal, sites, line_of, payload)
+    elif "backward through the graph a second time" in text:
+        payload["type"] = "second_backward"
+    return payload
+
+
+def _explain_detached(
+    error: BaseException, roots: tuple[Any, ...], journal: Journal, sites: SiteTable, payload: dict[str, Any]
+) -> None:
+    cuts: list[Cut] = []
+    for root in roots:
+        if isinstance(root, Tensor):
+            cuts += [journal.cuts[key] for key in journal.tags_of(root) if key in journal.cuts]
+    if not cuts:
+        cuts = [cut for cut in journal.cuts.values() if cut.exits]
+    if not cuts:
+        return
+    cut = cuts[0]
+    source = sites.source(cut.site)
+    payload["cut"] = source_dict(source)
+    payload["call"] = cut.call
+    error.add_note(f"gradtrace: the loss was cut from the graph by {cut.call} at {_shown(source)}")
+
+
+def _explain_overwrite(
+    error: BaseException,
+    graph: LiveGraph | None,
+    journal: Journal,
+    sites: SiteTable,
+    line_of: Callable[[int], Source | None],
+    payload: dict[str, Any],
+) -> None:
+    if graph is None:
+        return
+    found = _overwritten_node(graph)
+    if found is None:
+        return
+    number, version = found
+    node = graph.nodes[number]
+    saved = line_of(number)
+    change = _change(journal.overwrites, str(error), private.node_sequence(node), version)
+    changed = None if change is None else sites.source(change.site)
+    payload["op"] = type(node).__name__
+    payload["saved"] = source_dict(saved)
+    payload["changed"] = source_dict(changed)
+    if change is not None:
+        payload["call"] = change.call
+    error.add_note(
+        f"gradtrace: {type(node).__name__} saved the tensor at {_shown(saved)}; "
+        f"it was changed in place{f' by {change.call}' if change else ''} at {_shown(changed)}"
+    )
+
+
+def _overwritten_node(graph: LiveGraph) -> tuple[int, int | None] | None:
+    """The node that torch refuses to run since a tensor that it saved was changed, and the version it is at now."""
+    for number, node in enumerate(graph.nodes):
+        names = private.saved_attributes(type(node))
+        if hasattr(node, "saved_tensors"):
+            names = (*names, "saved_tensors")
+        for name in names:
+            try:
+                getattr(node, name)
+            except RuntimeError as refusal:
+                if "modified by an inplace operation" in str(refusal):
+                    return number, _version_in(str(refusal))
+    return None
+
+
+def _version_in(text: str) -> int | None:
+    _, _, rest = text.partition("is at version ")
+    digits = rest.split(";")[0].strip()
+    return int(digits) if digits.isdigit() else None
+
+
+def _change(overwrites: list[Overwrite], text: str, sequence: int | None, version: int | None) -> Overwrite | None:
+    """The overwrite that fits best: of the tensor's shape, after it was saved, ending at the version torch tells."""
+    _, _, rest = text.partition("[torch.")
+    shape_text = rest.partition("[")[2].partition("]")[0]
+    shape = tuple(int(size) for size in shape_text.split(",") if size.strip().isdigit())
+    later = [change for change in overwrites if sequence is None or change.sequence > sequence]
+    fitting = [change for change in later if change.shape == shape] or later
+    exact = [change for change in fitting if change.version == version]
+    return (exact or fitting or [None])[0]
+
+
+def _shown(source: Source | None) -> str:
+    return "an unknown line" if source is None else f"{source}" + (f": {source.text}" if source.text else "")

@@ -1,0 +1,279 @@
+"""A journal of the forward pass: which line of the program made which nodes, and where values left the graph.
+
+It is a torch function mode, so it also sees the calls that autograd never records (`detach`, `.data`, `item()`,
+comparisons, `argmax`): inputs that want a gradient, an output that does not. Between two backwards it keeps
+
+- spans: `(first, last, site)`, the half-open interval of sequence numbers that a call made;
+- cuts, as tags on the tensors that carry a cut value onward until they meet the graph again;
+- calls, with references to their inputs and outputs, to find the birth of a NaN in the forward (only where asked: it costs
+  the memory of all intermediate results until the backward);
+- overwrites: calls that changed a tensor in place.
+
+All of it is dropped when the backward that it led to is over.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from gradtrace.capture import private
+from gradtrace.capture.sites import UNKNOWN, SiteTable
+from gradtrace.capture.walk import LiveGraph
+
+CALL_LIMIT = 50_000
+"""Calls and tags kept at most between two backwards, so that a forward without backward cannot fill the memory."""
+
+BYTE_LIMIT = 1 << 30
+"""Bytes of intermediate results kept at most for the forward check."""
+
+_EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__bool__", "__array__", "__index__"}
+"""Calls whose result is no tensor: a value that comes back through them cannot be followed, only suspected."""
+
+_ENTRIES = {"tensor", "as_tensor", "from_numpy", "full", "asarray"}
+"""Calls through which plain values come back."""
+
+
+class Span(NamedTuple):
+    """Nodes with `first <= sequence < last` were made by the call at `site`."""
+
+    first: int
+    last: int
+    site: int
+
+
+class Overwrite(NamedTuple):
+    """A call at `site` that changed a tensor of `shape` in place, before node number `sequence` was made."""
+
+    sequence: int
+    site: int
+    call: str
+    shape: tuple[int, ...]
+    version: int
+    storage: int
+
+
+class Call(NamedTuple):
+    """A torch call of the forward: `inputs` and `outputs` are tensors."""
+
+    name: str
+    site: int
+    module: int
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    versions: tuple[int, ...]
+
+
+@dataclass(slots=True)
+class Cut:
+    """A call after which values flow on without a gradient. `parameters` are ids of tensors upstream of it."""
+
+    call: str
+    site: int
+    module: int
+    tensors: set[int] = field(default_factory=set)
+    count: int = 0
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """Sequence numbers of nodes that took a value which came through the cut."""
+    exits: bool = False
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """The tensors in a call's arguments or result, two levels of containers deep."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            if isinstance(item, Tensor):
+                yield item
+            elif isinstance(item, (tuple, list)):
+                yield from (inner for inner in item if isinstance(inner, Tensor))
+    elif isinstance(value, dict):
+        yield from (item for item in value.values() if isinstance(item, Tensor))
+
+
+class Journal(TorchFunctionMode):
+    """The mode. `passive` makes it let everything through; it is taken off the stack where that is safe."""
+
+    def __init__(self, sites: SiteTable, module_now: Callable[[], int], no_grad_site: Callable[[FrameType], tuple[str, int] | None]) -> None:
+        super().__init__()
+        self._sites = sites
+        self._module_now = module_now
+        self._no_grad_site = no_grad_site
+        self.passive = False
+        self.follow_cuts = True
+        self.keep_calls = False
+        self.failed: BaseException | None = None
+        self.spans: list[Span] = []
+        self.overwrites: list[Overwrite] = []
+        self.calls: list[Call] = []
+        self.cuts: dict[tuple[str, int], Cut] = {}
+        self._bytes = 0
+        self._tags: dict[int, tuple[weakref.ref[Tensor], frozenset[tuple[str, int]]]] = {}
+        self._names: dict[Any, str] = {}
+
+    def clear(self) -> None:
+        """Forget the forward that is over."""
+        self.spans.clear()
+        self.overwrites.clear()
+        self.calls.clear()
+        self.cuts.clear()
+        self._tags.clear()
+        self._bytes = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if self.passive:
+            return func(*args, **(kwargs or {}))
+        name = self._names.get(func)
+        if name is None:
+            name = self._names[func] = _name_of(func)
+        if name == "":
+            return func(*args, **(kwargs or {}))
+        before = private.sequence_nr()
+        result = func(*args, **(kwargs or {}))
+        if self.failed is None:
+            try:
+                self._note(name, before, private.sequence_nr(), args, kwargs, result, sys._getframe(1))
+            except Exception as error:  # the user's program must not see our fault; the tracer reports it and disarms
+                self.failed = error
+        return result
+
+    def _note(self, name: str, before: int, after: int, args: Any, kwargs: Any, result: Any, frame: FrameType) -> None:
+        site = UNKNOWN
+        if after > before:
+            site = self._sites.here(frame)
+            self.spans.append(Span(before, after, site))
+            if len(self.spans) > CALL_LIMIT:
+                del self.spans[: CALL_LIMIT // 2]
+        if name[-1] == "_" and name[:2] != "__" or name in ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"):
+            self._overwritten(name, before, site or self._sites.here(frame), args)
+        if self.keep_calls and (after > before or torch.is_grad_enabled()):
+            self._keep(name, site, args, kwargs, result, frame)
+        if self.follow_cuts:
+            self._follow(name, before, after, site, args, kwargs, result, frame)
+
+    def _overwritten(self, name: str, before: int, site: int, args: Any) -> None:
+        target = args[0] if args else None
+        if isinstance(target, Tensor) and target.layout is torch.strided and target.device.type != "meta":
+            storage = target.untyped_storage()._cdata
+            version = -1 if target.is_inference() else target._version
+            self.overwrites.append(Overwrite(before, site, name, tuple(target.shape), version, storage))
+            if len(self.overwrites) > CALL_LIMIT:
+                del self.overwrites[: CALL_LIMIT // 2]
+
+    def _keep(self, name: str, site: int, args: Any, kwargs: Any, result: Any, frame: FrameType) -> None:
+        outputs = tuple(tensor for tensor in tensors_in(result) if tensor.is_floating_point() or tensor.is_complex())
+        if not outputs:
+            return
+        inputs = tuple(tensors_in(args)) + (tuple(tensors_in(kwargs)) if kwargs else ())
+        self._bytes += sum(tensor.numel() * tensor.element_size() for tensor in outputs)
+        if self._bytes > BYTE_LIMIT or len(self.calls) > CALL_LIMIT:
+            self.calls.clear()
+            self._bytes = 0
+        versions = tuple(-1 if tensor.is_inference() else tensor._version for tensor in outputs)
+        self.calls.append(Call(name, site or self._sites.here(frame), self._module_now(), inputs, outputs, versions))
+
+    # ---- cuts
+
+    def _follow(
+        self, name: str, before: int, after: int, site: int, args: Any, kwargs: Any, result: Any, frame: FrameType
+    ) -> None:
+        carried: set[tuple[str, int]] = set()
+        wanting: list[Tensor] = []
+        for tensor in tensors_in(args):
+            if tensor.requires_grad:
+                wanting.append(tensor)
+            carried.update(self.tags_of(tensor))
+        if kwargs:
+            for tensor in tensors_in(kwargs):
+                if tensor.requires_grad:
+                    wanting.append(tensor)
+                carried.update(self.tags_of(tensor))
+        outputs = list(tensors_in(result))
+        cut_here = wanting and not any(tensor.requires_grad for tensor in outputs) and name not in ("backward", "retain_grad")
+        if cut_here and (outputs or name in _EXITS):
+            carried.add(self._cut(name, site, wanting, frame, exits=not outputs))
+        elif name in _EXITS and carried:
+            for key in carried:
+                self.cuts[key].exits = True
+        if name in _ENTRIES and not carried and not outputs_are_constant(args):
+            carried.update(key for key, cut in self.cuts.items() if cut.exits)
+        if not carried:
+            return
+        for key in carried:
+            if after > before:
+                self.cuts[key].spans.append((before, after))
+        for tensor in outputs:
+            if not tensor.requires_grad:
+                self._tag(tensor, carried)
+
+    def _cut(
+        self, name: str, site: int, wanting: list[Tensor], frame: FrameType, *, exits: bool
+    ) -> tuple[str, int]:
+        blocked = None if torch.is_grad_enabled() else self._no_grad_site(frame)
+        key = blocked or (name, site or self._sites.here(frame))
+        cut = self.cuts.get(key)
+        if cut is None:
+            cut = self.cuts[key] = Cut(key[0], key[1], self._module_now())
+        cut.count += 1
+        cut.exits = cut.exits or exits
+        for tensor in wanting:
+            if tensor.is_leaf:
+                cut.tensors.add(id(tensor))
+            elif cut.count <= 4:
+                cut.tensors.update(_leaf_ids(tensor))
+        return key
+
+    def tags_of(self, tensor: Tensor) -> frozenset[tuple[str, int]]:
+        """The cuts through which a tensor's value came."""
+        tag = self._tags.get(id(tensor))
+        return tag[1] if tag is not None and tag[0]() is tensor else frozenset()
+
+    def _tag(self, tensor: Tensor, keys: set[tuple[str, int]]) -> None:
+        if len(self._tags) > CALL_LIMIT:
+            self._tags.clear()
+        self._tags[id(tensor)] = (weakref.ref(tensor), frozenset(keys))
+
+    def note_entry(self, tensor: Tensor) -> None:
+        """A tensor made from plain values, outside the mode's sight (`torch.from_numpy`)."""
+        keys = {key for key, cut in self.cuts.items() if cut.exits}
+        if keys:
+            self._tag(tensor, keys)
+
+
+def outputs_are_constant(args: Any) -> bool:
+    """Whether a factory was given literal-looking arguments only (sizes and small integers), so that nothing came back."""
+    return all(isinstance(value, (int, bool, torch.Size)) and not isinstance(value, float) for value in args)
+
+
+def _leaf_ids(tensor: Tensor) -> set[int]:
+    return {id(variable) for _, variable in LiveGraph([tensor], limit=20_000).leaves()}
+
+
+_GETTERS = {"data": "data", "T": "T", "mT": "mT", "H": "H", "mH": "mH", "real": "real", "imag": "imag"}
+
+
+def _name_of(func: Any) -> str:
+    """The call as a person writes it; empty for what neither computes nor cuts (shapes, dtypes, flags)."""
+    name = getattr(func, "__name__", "") or ""
+    if name in ("__get__", "__set__"):
+        owner = getattr(func, "__self__", None)
+        return _GETTERS.get(getattr(owner, "__name__", ""), "") if name == "__get__" else ""
+    return "" if name in _SILENT else name
+
+
+_SILENT = {
+    "size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "is_floating_point", "is_complex",
+    "__len__", "__repr__", "__format__", "__hash__", "element_size", "data_ptr", "storage_offset", "untyped_storage",
+    "register_hook", "backward", "retain_grad", "is_inference", "get_device", "requires_grad_", "__deepcopy__",
+    "is_same_size", "_is_view", "is_pinned", "is_shared", "share_memory_", "has_names", "is_nonzero", "is_signed", "ndim",
+}  # fmt: skip
+"""Calls that are no part of the computation; `type(dtype)` casts are caught by what they return."""

@@ -1,0 +1,302 @@
+"""The protocol of the training loop: who clears, clips, scales and steps, in which order, from which line.
+
+All facts are read on the host: whether a `.grad` is there, whether it is the object and version that the last step left
+behind. Nothing waits for a device.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradtrace import model
+from gradtrace.capture import private
+from gradtrace.capture.registry import Registry
+from gradtrace.capture.sites import SiteTable
+from gradtrace.model import LoopKind, StepFlag
+
+SENTINELS = 32
+"""Parameters per optimizer whose `.grad` is watched for leftovers once the first steps were watched in full."""
+
+WATCHED_IN_FULL = 10
+
+LoopRecord = tuple[int, int, int, int, int, int, float, float]
+
+_MODE_SENSITIVE = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RNNBase)
+
+
+class GradientLedger:
+    """What became of each parameter's gradient since the last step of its optimizer."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+        self.fresh: set[int] = set()
+        self.stale: set[int] = set()
+        self.cleared: set[int] = set()
+        self._left: dict[int, tuple[int, int]] = {}
+        self._cleared_at: dict[int, int] = {}
+
+    def leftovers(self, tensors: Sequence[Tensor | None]) -> list[int]:
+        """Before a backward: parameters whose `.grad` is still what the last step used."""
+        found = []
+        for number, (identity, version) in list(self._left.items()):
+            tensor = tensors[number]
+            gradient = None if tensor is None else tensor.grad
+            if gradient is not None and id(gradient) == identity and gradient._version == version:
+                found.append(number)
+            else:
+                del self._left[number]
+        return found
+
+    def wrote(self, numbers: Sequence[int], leftovers: Sequence[int]) -> None:
+        """After a backward that wrote gradients of `numbers`."""
+        self.fresh.update(numbers)
+        if leftovers:
+            written = set(numbers)
+            self.stale.update(number for number in leftovers if number in written)
+        for number in leftovers:
+            self._left.pop(number, None)
+
+    def notice_cleared(self, tensors: Sequence[Tensor | None]) -> None:
+        """Gradients that were set to None by hand since they were written."""
+        gone = [number for number in self.fresh if (tensor := tensors[number]) is None or tensor.grad is None]
+        self.clear(gone)
+
+    def clear(self, numbers: Sequence[int]) -> None:
+        """`zero_grad` over these parameters."""
+        gone = set(numbers)
+        lost = gone & self.fresh
+        self.cleared |= lost
+        self.fresh -= lost
+        self.stale -= gone
+        if lost:
+            now = private.sequence_nr()
+            for number in lost:
+                self._cleared_at[number] = now
+        for number in gone & self._left.keys():
+            del self._left[number]
+
+    def flags(self, numbers: Sequence[int]) -> StepFlag:
+        """The facts about a step over these parameters, before it."""
+        owned = set(numbers)
+        flags = StepFlag(0)
+        if owned & self.fresh:
+            flags |= StepFlag.FRESH
+        if owned & self.stale:
+            flags |= StepFlag.STALE
+        lost = owned & self.cleared
+        if lost and not flags & StepFlag.FRESH:
+            flags |= StepFlag.CLEARED
+            if private.sequence_nr() > max(self._cleared_at.get(number, 0) for number in lost):
+                flags |= StepFlag.FORWARD_SINCE_CLEAR
+        return flags
+
+    def stepped(self, numbers: Sequence[int], watched: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
+        """After a step over these parameters: their gradients are used up."""
+        owned = set(numbers)
+        self.fresh -= owned
+        self.stale -= owned
+        self.cleared -= owned
+        for number in watched:
+            tensor = tensors[number]
+            gradient = None if tensor is None else tensor.grad
+            if gradient is not None:
+                self._left[number] = (id(gradient), gradient._version)
+
+
+class LoopWatch:
+    """Hooks on optimizers, `zero_grad`, gradient clipping and `GradScaler`; appends loop records."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        sites: SiteTable,
+        counts: Callable[[], tuple[int, int]],
+        guard: Callable[[BaseException], None],
+    ) -> None:
+        self._registry = registry
+        self._sites = sites
+        self._counts = counts
+        self._guard = guard
+        self.ledger = GradientLedger(registry)
+        self.records: list[LoopRecord] = []
+        self._undo: list[Callable[[], None]] = []
+        self._scaler: weakref.ref[Any] | None = None
+        self.pending_scale: Any = None
+        self._unscaled: set[int] = set()
+
+    def install(self, before_step: Callable[..., None], after_step: Callable[..., None]) -> None:
+        """Put the hooks on; the step hooks are the tracer's own, which calls back."""
+        from torch.optim import optimizer as optim
+
+        handles = [
+            optim.register_optimizer_step_pre_hook(before_step),
+            optim.register_optimizer_step_post_hook(after_step),
+        ]
+        self._undo = [handle.remove for handle in handles]
+        clip = torch.nn.utils.clip_grad
+        scaler = torch.amp.GradScaler
+        self._undo += [
+            private.patch_attribute(torch.optim.Optimizer, "zero_grad", self._around(self._optimizer_cleared)),
+            private.patch_attribute(nn.Module, "zero_grad", self._around(self._module_cleared)),
+            private.patch_attribute(clip, "_clip_grads_with_norm_", self._before(self._clipping)),
+            private.patch_attribute(clip, "clip_grad_value_", self._before(self._clipping_value)),
+            private.patch_attribute(torch.nn.utils, "clip_grad_value_", self._before(self._clipping_value)),
+            private.patch_attribute(scaler, "scale", self._around(self._scaled)),
+            private.patch_attribute(scaler, "unscale_", self._around(self._unscaled_by)),
+            private.patch_attribute(scaler, "step", self._before(self._scaler_steps)),
+            private.patch_attribute(scaler, "update", self._around(self._scaler_updated)),
+        ]
+
+    def remove(self) -> None:
+        """Take all hooks and patches off."""
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+
+    def _around(self, note: Callable[..., None]) -> Callable[[Any], Any]:
+        return lambda original: _noting(original, note, self._guard, after=True)
+
+    def _before(self, note: Callable[..., None]) -> Callable[[Any], Any]:
+        return lambda original: _noting(original, note, self._guard, after=False)
+
+    def record(
+        self,
+        kind: LoopKind,
+        subject: int = -1,
+        site: int | None = None,
+        flags: int = 0,
+        value: float = math.nan,
+        limit: float = math.nan,
+    ) -> None:
+        """Append a record of what happened now."""
+        backwards, steps = self._counts()
+        where = self._sites.here(sys._getframe(2)) if site is None else site
+        self.records.append((int(kind), subject, backwards, steps, where, flags, value, limit))
+
+    # ---- what was called
+
+    def _optimizer_cleared(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        record = self._registry.optimizer(optimizer, self._sites.user_frame(sys._getframe(2)))
+        self.ledger.clear(record.parameters)
+        self.record(LoopKind.ZERO_GRAD, record.id)
+
+    def _module_cleared(self, module: nn.Module, *args: Any, **kwargs: Any) -> None:
+        self.ledger.clear([number for p in module.parameters() if (number := self._registry.number(p)) is not None])
+        self.record(LoopKind.ZERO_GRAD)
+
+    def _clipping(self, parameters: Any, max_norm: float, total_norm: Any, *args: Any, **kwargs: Any) -> None:
+        numbers = self._numbers(parameters)
+        total = float(total_norm) if not isinstance(total_norm, Tensor) or total_norm.device.type == "cpu" else math.nan
+        self._clipped(LoopKind.CLIP_NORM, numbers, total, float(max_norm))
+
+    def _clipping_value(self, parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> None:
+        if not isinstance(parameters, (Tensor, list, tuple)):
+            return  # an iterator must not be used up
+        self._clipped(LoopKind.CLIP_VALUE, self._numbers(parameters), math.nan, float(clip_value))
+
+    def _numbers(self, parameters: Any) -> list[int]:
+        tensors = [parameters] if isinstance(parameters, Tensor) else parameters
+        return [number for tensor in tensors if (number := self._registry.number(tensor)) is not None]
+
+    def _clipped(self, kind: LoopKind, numbers: list[int], total: float, limit: float) -> None:
+        flags = StepFlag(0)
+        if numbers and not self.ledger.fresh.intersection(numbers):
+            flags |= StepFlag.AFTER_STEP
+        owner = self._owner(numbers)
+        if self.pending_scale is not None and owner not in self._unscaled:
+            flags |= StepFlag.SCALED
+        self.record(kind, owner, flags=int(flags), value=total, limit=limit)
+
+    def _owner(self, numbers: list[int]) -> int:
+        if numbers:
+            for optimizer in self._registry.optimizer_records():
+                if numbers[0] in optimizer.parameters:
+                    return optimizer.id
+        return -1
+
+    def _scaled(self, scaler: Any, *args: Any, **kwargs: Any) -> None:
+        if scaler.is_enabled():
+            self.pending_scale = scaler._scale
+            self._unscaled.clear()
+            self.record(LoopKind.SCALE, value=_host_value(scaler._scale))
+
+    def _unscaled_by(self, scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        if scaler.is_enabled():
+            record = self._registry.optimizer(optimizer, self._sites.user_frame(sys._getframe(2)))
+            self._unscaled.add(record.id)
+            self.record(LoopKind.UNSCALE, record.id)
+
+    def _scaler_steps(self, scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+        if scaler.is_enabled():
+            record = self._registry.optimizer(optimizer, self._sites.user_frame(sys._getframe(2)))
+            self.record(LoopKind.SCALER_STEP, record.id)
+
+    def _scaler_updated(self, scaler: Any, *args: Any, **kwargs: Any) -> None:
+        if scaler.is_enabled():
+            self.pending_scale = None
+            self._unscaled.clear()
+            self.record(LoopKind.SCALER_UPDATE, value=_host_value(scaler._scale))
+
+    def eval_mode(self, numbers: Sequence[int]) -> bool:
+        """Whether the roots that own these parameters are wholly in eval mode and have modules that care."""
+        owned = set(numbers)
+        sensitive = False
+        for root in self._registry.roots():
+            if root.training:
+                if not self._owns(root, owned):
+                    continue
+                return False
+            if not self._owns(root, owned):
+                continue
+            modules = list(root.modules())
+            if any(module.training for module in modules):
+                return False
+            sensitive = sensitive or any(_cares(module) for module in modules)
+        return sensitive
+
+    def _owns(self, root: nn.Module, owned: set[int]) -> bool:
+        return any(self._registry.number(parameter) in owned for parameter in root.parameters())
+
+
+def _cares(module: nn.Module) -> bool:
+    if isinstance(module, nn.RNNBase):
+        return module.dropout > 0
+    if isinstance(module, nn.modules.dropout._DropoutNd):
+        return module.p > 0
+    return isinstance(module, _MODE_SENSITIVE)
+
+
+def _host_value(scale: Any) -> float:
+    if isinstance(scale, Tensor):
+        return float(scale) if scale.device.type == "cpu" else math.nan
+    return math.nan if scale is None else float(scale)
+
+
+def _noting(original: Any, note: Callable[..., None], guard: Callable[[BaseException], None], *, after: bool) -> Any:
+    """`original` with `note` called on its arguments, before or after it; a fault in `note` never reaches the caller."""
+    import functools
+
+    def call_note(args: Any, kwargs: Any) -> None:
+        try:
+            with torch._C.DisableTorchFunction():
+                note(*args, **kwargs)
+        except Exception as error:  # reported by the guard, which disarms the tracer
+            guard(error)
+
+    @functools.wraps(original)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        if not after:
+            call_note(args, kwargs)
+            return original(*args, **kwargs)
+        result = original(*args, **kwargs)
+        call_note(args, kwargs)
+        return result
+
+    return wrapper

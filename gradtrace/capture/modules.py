@@ -1,0 +1,147 @@
+"""Which module call made which nodes: intervals of sequence numbers from global module hooks."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.nn.modules import module as module_hooks
+
+from gradtrace.capture import private
+from gradtrace.capture.registry import Registry
+from gradtrace.capture.sites import SiteTable
+
+INTERVAL_LIMIT = 200_000
+"""Module calls kept at most between two backwards."""
+
+
+class ModuleCall(NamedTuple):
+    """A forward call: module name, type and number of the call among those since the last backward, from 1."""
+
+    module: str
+    type: str
+    call: int
+
+
+class _Open(NamedTuple):
+    number: int
+    module: int
+
+
+class ModuleWatch:
+    """Global forward hooks that record an interval of sequence numbers for every module call.
+
+    A node belongs to the innermost call whose half-open interval holds its number. Works without a model in hand: a
+    module called at top level that is not known yet becomes a root.
+    """
+
+    def __init__(self, registry: Registry, sites: SiteTable, guard: Callable[[BaseException], None]) -> None:
+        self._registry = registry
+        self._sites = sites
+        self._guard = guard
+        self._handles: list[Any] = []
+        self._stack: list[_Open] = []
+        self._thread = threading.get_ident()
+        self._names: dict[int, tuple[str, str]] = {}
+        self.calls: list[ModuleCall] = []
+        self._starts: list[int] = []
+        self._ends: list[int] = []
+        self._counts: dict[str, int] = {}
+
+    @property
+    def installed(self) -> bool:
+        """Whether the hooks are on."""
+        return bool(self._handles)
+
+    def install(self) -> None:
+        """Put the hooks on."""
+        if not self._handles:
+            self._names.clear()
+            self._thread = threading.get_ident()
+            self._handles = [
+                module_hooks.register_module_forward_pre_hook(self._enter),
+                module_hooks.register_module_forward_hook(self._leave, always_call=True),
+            ]
+
+    def remove(self) -> None:
+        """Take the hooks off and forget what they saw."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget the forward that is over."""
+        self._stack.clear()
+        self.calls.clear()
+        self._starts.clear()
+        self._ends.clear()
+        self._counts.clear()
+
+    def now(self) -> int:
+        """Index into `calls` of the innermost open call, -1 outside."""
+        return self._stack[-1].number if self._stack else -1
+
+    def current(self) -> ModuleCall | None:
+        """The innermost open call."""
+        return self.calls[self._stack[-1].number] if self._stack else None
+
+    def _enter(self, module: nn.Module, args: Any) -> None:
+        if threading.get_ident() != self._thread:
+            return
+        try:
+            name, kind = self._name(module)
+            self._registry.count_call(name, module, torch.is_grad_enabled())
+            count = self._counts[name] = self._counts.get(name, 0) + 1
+            if len(self.calls) >= INTERVAL_LIMIT:
+                self.clear()
+            number = len(self.calls)
+            self.calls.append(ModuleCall(name, kind, count))
+            self._starts.append(private.sequence_nr())
+            self._ends.append(-1)
+            self._stack.append(_Open(number, id(module)))
+        except Exception as error:  # a fault of ours must not reach the user's forward
+            self._guard(error)
+
+    def _leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        if threading.get_ident() != self._thread:
+            return
+        end = private.sequence_nr()
+        while self._stack:
+            opened = self._stack.pop()
+            self._ends[opened.number] = end
+            if opened.module == id(module):
+                return
+
+    def _name(self, module: nn.Module) -> tuple[str, str]:
+        known = self._names.get(id(module))
+        if known is not None:
+            return known
+        if not self._registry.knows(module):
+            if self._stack:
+                self._registry.refresh()
+            else:
+                self._registry.discover(module, self._sites.user_frame(sys._getframe(2)))
+            self._names.clear()
+        named = (self._registry.module_name(module), type(module).__name__)
+        self._names[id(module)] = named
+        return named
+
+    def owners(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
+        """For each sequence number the index into `calls` of the innermost call that made it, -1 for none."""
+        owner = np.full(len(sequences), -1, np.int64)
+        order = np.argsort(sequences, kind="stable")
+        ordered = sequences[order]
+        now = private.sequence_nr()
+        starts = np.searchsorted(ordered, np.array(self._starts, np.int64), "left")
+        ends = np.searchsorted(ordered, np.array([now if end < 0 else end for end in self._ends], np.int64), "left")
+        for number, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+            if end > start:
+                owner[order[start:end]] = number
+        return owner

@@ -1,0 +1,54 @@
+"""Which line switched gradients off, read from the source around the running line."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import linecache
+from types import FrameType
+
+from gradtrace.capture.sites import SiteTable
+
+_SWITCHES = ("no_grad", "inference_mode", "set_grad_enabled")
+
+
+@functools.lru_cache(maxsize=256)
+def _switches_of(filename: str) -> tuple[tuple[int, int, int, str], ...]:
+    """(first line, last line, line of the switch, its name) of each `with` block and decorated function of a file."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename)))
+    except SyntaxError:  # a notebook cell with magics, or a file that changed since it was imported
+        return ()
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.With, ast.AsyncWith)):
+            contexts = [item.context_expr for item in node.items]
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            contexts = node.decorator_list
+        else:
+            continue
+        for context in contexts:
+            name = _switch_name(context)
+            if name:
+                found.append((node.lineno, node.end_lineno or node.lineno, context.lineno, name))
+    return tuple(found)
+
+
+def _switch_name(context: ast.expr) -> str | None:
+    called = context.func if isinstance(context, ast.Call) else context
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", None)
+    return name if name in _SWITCHES else None
+
+
+def switch_site(sites: SiteTable, frame: FrameType | None) -> tuple[str, int] | None:
+    """Name and site of the innermost `no_grad` (or kin) block or decorator around the user frames at and above `frame`."""
+    user = sites.user_frame(frame)
+    while user is not None:
+        around = [
+            switch for switch in _switches_of(user.f_code.co_filename) if switch[0] <= user.f_lineno <= switch[1]
+        ]
+        if around:
+            _, _, line, name = max(around, key=lambda switch: switch[0])
+            return name, sites.number(user.f_code, line)
+        user = sites.user_frame(user.f_back)
+    return None

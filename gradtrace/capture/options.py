@@ -1,0 +1,67 @@
+"""The options of a tracer, checked once when it is made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gradtrace.errors import GradtraceError
+from gradtrace.model import Finding
+
+GRAPH_CHOICES = ("changes", "first", "all", "off")
+ON_FINDING_CHOICES = ("warn", "raise", "ignore")
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """See `gradtrace.trace`. Raises GradtraceError on values that make no sense."""
+
+    out: Path | None = None
+    every: int = 1
+    graph: str | int = "changes"
+    source: bool = True
+    replay: bool = False
+    on_finding: str | Callable[[Finding], Any] = "warn"
+    select: tuple[str, ...] = ()
+    ignore: tuple[str, ...] = ()
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def checked(
+        cls,
+        out: str | os.PathLike[str] | None,
+        every: int,
+        graph: str | int,
+        source: bool,
+        replay: bool,
+        on_finding: str | Callable[[Finding], Any],
+        select: Sequence[str],
+        ignore: Sequence[str],
+        thresholds: Mapping[str, Any] | None,
+    ) -> Options:
+        """Options from a user's arguments."""
+        if not isinstance(every, int) or every < 1:
+            raise GradtraceError(f"every={every!r}: expected a whole number from 1, to record each k-th backward")
+        if not (graph in GRAPH_CHOICES or (isinstance(graph, int) and not isinstance(graph, bool) and graph >= 1)):
+            raise GradtraceError(f"graph={graph!r}: expected one of {', '.join(GRAPH_CHOICES)} or a period from 1")
+        if not (callable(on_finding) or on_finding in ON_FINDING_CHOICES):
+            choices = ", ".join(ON_FINDING_CHOICES)
+            raise GradtraceError(f"on_finding={on_finding!r}: expected one of {choices} or a function of a finding")
+        return cls(
+            None if out is None else Path(out),
+            every,
+            graph,
+            source,
+            replay,
+            on_finding,
+            _codes(select),
+            _codes(ignore),
+            dict(thresholds or {}),
+        )
+
+
+def _codes(codes: str | Sequence[str]) -> tuple[str, ...]:
+    return tuple(code.strip() for code in codes.split(",")) if isinstance(codes, str) else tuple(codes)

@@ -1,0 +1,179 @@
+"""Every private or version-bound torch call, in one place.
+
+| call | used for | seen on |
+| --- | --- | --- |
+| `torch.autograd.graph._engine_run_backward` | the one funnel into the autograd engine | 2.6, 2.13, 2.15 |
+| `torch.autograd._get_sequence_nr`, `Node._sequence_nr` | which forward call made a node | 2.6, 2.13, 2.15 |
+| `Node._input_metadata`, `Node._saved_*` | shapes and saved tensors of a node | 2.6, 2.13 |
+| `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls | 2.6, 2.13, 2.15 |
+| `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines without frames in between | 2.6, 2.13 |
+| `torch.nn.utils.clip_grad._clip_grads_with_norm_`, `_get_total_norm` | clipping, however it was imported | 2.6, 2.13 |
+
+Each is looked up when a tracer starts; what is missing switches off what needs it and is said once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+import torch.autograd.graph as autograd_graph
+import torch.overrides
+from numpy.typing import NDArray
+from torch import Tensor
+
+Node = Any
+"""An autograd node. torch gives C++ nodes no common Python type that a checker could use."""
+
+LEAF_SEQUENCE = 2**64 - 1
+"""Sequence number of every `AccumulateGrad`."""
+
+Engine = Callable[..., Any]
+
+sequence_nr: Callable[[], int] = torch.autograd._get_sequence_nr  # type: ignore[attr-defined]
+"""Number that the next node made on this thread will get."""
+
+
+def is_leaf_node(node: Node) -> bool:
+    """Whether the node accumulates into a leaf's `.grad`."""
+    return type(node).__name__ == "AccumulateGrad"
+
+
+def node_sequence(node: Node) -> int | None:
+    """The node's sequence number on the thread that made it; None for leaves."""
+    number: int = node._sequence_nr()
+    return None if number == LEAF_SEQUENCE else number
+
+
+def output_metadata(node: Node) -> tuple[tuple[int, ...], torch.dtype, torch.device] | None:
+    """Shape, dtype and device of the node's first forward output, None where torch does not tell."""
+    metadata = getattr(node, "_input_metadata", None)
+    if not metadata:
+        return None
+    first = metadata[0]
+    try:
+        return tuple(int(size) for size in first.shape), first.dtype, first.device
+    except (RuntimeError, TypeError):  # nested tensors have no plain shape
+        return None
+
+
+def inputs_metadata(node: Node) -> Sequence[Any]:
+    """One metadata object (shape, dtype, device) for every gradient that the node takes."""
+    return getattr(node, "_input_metadata", ()) or ()
+
+
+def saved_attributes(node_type: type) -> tuple[str, ...]:
+    """Names of the `_saved_*` attributes of a node type."""
+    return _saved_names(node_type)
+
+
+@functools.lru_cache(maxsize=4096)
+def _saved_names(node_type: type) -> tuple[str, ...]:
+    return tuple(name for name in dir(node_type) if name.startswith("_saved_"))
+
+
+def flatten(tensors: Sequence[Tensor]) -> Tensor:
+    """All elements of dense tensors of one dtype and device in one new 1-D tensor."""
+    flat: Tensor = torch._utils._flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
+    return flat
+
+
+def foreach_norm(tensors: Sequence[Tensor], order: float, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
+    """The norm of each tensor as 0-d tensors, without a wait for the device."""
+    return torch._foreach_norm(tensors, order, dtype=dtype)
+
+
+def patch_engine(wrap: Callable[[Engine], Engine]) -> Callable[[], None]:
+    """Put `wrap(engine)` in the funnel that every backward goes through; returns what takes it out again.
+
+    Where another patch was laid over ours in the meantime, ours cannot be lifted out: it stays as a plain pass-through,
+    for which the caller's wrapper has to provide.
+    """
+    original = autograd_graph._engine_run_backward
+    wrapped = wrap(original)
+    functools.update_wrapper(wrapped, original)
+    homes = (autograd_graph, torch.autograd)
+    for home in homes:
+        home._engine_run_backward = wrapped  # type: ignore[attr-defined]
+
+    def undo() -> None:
+        for home in homes:
+            if home._engine_run_backward is wrapped:  # type: ignore[attr-defined]
+                home._engine_run_backward = original  # type: ignore[attr-defined]
+
+    return undo
+
+
+def patch_attribute(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Callable[[], None]:
+    """Replace `owner.name` by `wrap(owner.name)` where it exists; returns what restores it."""
+    original = owner.__dict__.get(name) if isinstance(owner, type) else getattr(owner, name, None)
+    if original is None:
+        return lambda: None
+    wrapped = wrap(original)
+    setattr(owner, name, wrapped)
+
+    def undo() -> None:
+        current = owner.__dict__.get(name) if isinstance(owner, type) else getattr(owner, name, None)
+        if current is wrapped:
+            setattr(owner, name, original)
+
+    return undo
+
+
+def mode_is_on_top(mode: torch.overrides.TorchFunctionMode) -> bool:
+    """Whether `mode` is the innermost torch function mode of this thread, so that it may be taken off."""
+    stack = torch.overrides._get_current_function_mode_stack()
+    return bool(stack) and stack[-1] is mode
+
+
+def push_mode(mode: torch.overrides.TorchFunctionMode) -> None:
+    """Make `mode` see every torch call of this thread."""
+    torch.overrides._push_mode(mode)
+
+
+def pop_mode() -> None:
+    """Take the innermost torch function mode off."""
+    torch.overrides._pop_mode()
+
+
+def root_node(root: Any) -> Node | None:
+    """The node that a root of a backward (a tensor or a `GradientEdge`) starts from; leaves give their accumulator."""
+    if isinstance(root, Tensor):
+        if root.grad_fn is not None:
+            return root.grad_fn
+        if not root.requires_grad:
+            return None
+        return autograd_graph.get_gradient_edge(root).node
+    return getattr(root, "node", None)
+
+
+def root_number(root: Any) -> int:
+    """Which output of its node a root is."""
+    return int(root.output_nr) if hasattr(root, "output_nr") else 0
+
+
+@contextmanager
+def without_grad() -> Iterator[None]:
+    """`no_grad` for the tracer's own arithmetic."""
+    previous = torch.is_grad_enabled()
+    torch._C._set_grad_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_grad_enabled(previous)
+
+
+def segment_statistics(flat: NDArray[Any], offsets: NDArray[np.int64], sizes: NDArray[Any]) -> NDArray[np.float32]:
+    """L2 norm, largest absolute value and share of zeros of each segment of a 1-D array, shape (3, segments)."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        magnitude = np.abs(flat)
+        largest = np.maximum.reduceat(magnitude, offsets)
+        zeros = np.add.reduceat(magnitude == 0, offsets, dtype=np.int64) / sizes
+        squares = magnitude.astype(np.float64)
+        squares *= squares
+        norms = np.sqrt(np.add.reduceat(squares, offsets))
+        return np.stack([norms, largest, zeros]).astype(np.float32)

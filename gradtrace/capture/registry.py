@@ -1,0 +1,357 @@
+"""Who is who: the modules, parameters and optimizers of a running program, and their names."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterable, Iterator
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradtrace import model
+from gradtrace.capture.sites import SiteTable
+
+_WRAPPERS = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
+"""Modules that only wrap another: the wrapped one gives the names."""
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """`float32` for `torch.float32`."""
+    return str(dtype).removeprefix("torch.")
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The user's module inside DDP, DataParallel and `torch.compile` wrappers."""
+    while (inner := _WRAPPERS.get(type(module).__name__)) is not None:
+        module = getattr(module, inner)
+    return module
+
+
+class _Root:
+    """A module that the program calls directly, not from inside another."""
+
+    def __init__(self, name: str, module: nn.Module) -> None:
+        self.name = name
+        self.reference = weakref.ref(module)
+        self.has_parameters = any(True for _ in module.parameters())
+
+
+class _Leaf:
+    """A leaf tensor whose gradient is recorded."""
+
+    __slots__ = ("aliases", "kind", "local", "module", "module_type", "reference", "root", "sparse")
+
+    def __init__(self, tensor: Tensor, local: str, root: _Root | None, kind: str) -> None:
+        self.reference = weakref.ref(tensor)
+        self.local = local
+        self.root = root
+        self.kind = kind
+        self.module: str | None = None
+        self.module_type: str | None = None
+        self.aliases: list[str] = []
+        self.sparse = False
+
+
+class Registry:
+    """Numbers parameters, modules and optimizers as they are met and keeps their names.
+
+    Everything of the program is held weakly. `tensors()` gives the live leaves by number (None once a leaf is gone), for
+    the statistics. Names get the root's name in front as soon as there are two roots with parameters.
+    """
+
+    def __init__(self, sites: SiteTable) -> None:
+        self._sites = sites
+        self._roots: list[_Root] = []
+        self._leaves: list[_Leaf] = []
+        self._numbers: dict[int, int] = {}
+        self._modules: dict[int, tuple[weakref.ref[nn.Module], str, _Root]] = {}
+        self._calls: dict[str, int] = {}
+        self._grad_calls: dict[str, int] = {}
+        self._training: dict[str, bool] = {}
+        self._optimizers: list[tuple[weakref.ref[Any], model.Optimizer, tuple[int, ...]]] = []
+        self._optimizer_numbers: dict[int, int] = {}
+        self._live: list[Tensor | None] | None = None
+        self.changed = True
+
+    # ---- parameters
+
+    def __len__(self) -> int:
+        return len(self._leaves)
+
+    def number(self, tensor: Tensor) -> int | None:
+        """The number of a known leaf."""
+        number = self._numbers.get(id(tensor))
+        if number is not None and self._leaves[number].reference() is tensor:
+            return number
+        return None
+
+    def tensors(self) -> list[Tensor | None]:
+        """All known leaves by number. Weak inside; the caller drops the list soon."""
+        return [leaf.reference() for leaf in self._leaves]
+
+    def module_of(self, number: int) -> str | None:
+        """Dotted name of the module that owns the leaf."""
+        leaf = self._leaves[number]
+        return None if leaf.module is None else self._prefixed(leaf.module, leaf.root)
+
+    def module_type_of(self, number: int) -> str | None:
+        """Class name of the module that owns the leaf."""
+        return self._leaves[number].module_type
+
+    def is_input(self, number: int) -> bool:
+        """Whether the leaf is no parameter of any module or optimizer."""
+        return self._leaves[number].kind == "input"
+
+    def mark_sparse(self, number: int) -> None:
+        """Remember that the leaf gets sparse gradients."""
+        if not self._leaves[number].sparse:
+            self._leaves[number].sparse = True
+            self.changed = True
+
+    def name(self, number: int) -> str:
+        """The leaf's present dotted name."""
+        leaf = self._leaves[number]
+        return self._prefixed(leaf.local, leaf.root)
+
+    def _prefixed(self, local: str, root: _Root | None) -> str:
+        if root is None or not root.has_parameters or not self._many_roots():
+            return local if local or root is None else root.name
+        return f"{root.name}.{local}" if local else root.name
+
+    def _many_roots(self) -> bool:
+        return sum(root.has_parameters for root in self._roots) > 1
+
+    def _add_leaf(self, tensor: Tensor, local: str, root: _Root | None, kind: str) -> int:
+        number = self._numbers[id(tensor)] = len(self._leaves)
+        self._leaves.append(_Leaf(tensor, local, root, kind))
+        self.changed = True
+        return number
+
+    def add_loose_leaf(self, tensor: Tensor, frame: FrameType | None) -> int:
+        """Register a leaf that belongs to no module, named by the variable that holds it."""
+        kind = "parameter" if isinstance(tensor, nn.Parameter) else "input"
+        name = _variable_name(frame, tensor) or f"leaf{len(self._leaves)}"
+        return self._add_leaf(tensor, name, None, kind)
+
+    # ---- modules
+
+    def add_root(self, module: nn.Module, name: str) -> None:
+        """Register a root module with all its submodules and parameters."""
+        module = unwrap(module)
+        inside = {id(child) for child in module.modules()}
+        self._roots = [root for root in self._roots if (known := root.reference()) is None or id(known) not in inside]
+        root = _Root(self._unique(name), module)
+        self._roots.append(root)
+        for path, child in module.named_modules():
+            self._modules[id(child)] = (weakref.ref(child), path, root)
+        self._add_parameters(module, root)
+        self.changed = True
+
+    def _unique(self, name: str) -> str:
+        taken = {root.name for root in self._roots}
+        candidate, count = name, 2
+        while candidate in taken:
+            candidate, count = f"{name}_{count}", count + 1
+        return candidate
+
+    def _add_parameters(self, module: nn.Module, root: _Root) -> None:
+        renamed: set[int] = set()
+        for path, parameter in module.named_parameters(remove_duplicate=False):
+            number = self.number(parameter)
+            if number is None:
+                number = self._add_leaf(parameter, path, root, "parameter")
+            leaf = self._leaves[number]
+            if number in renamed:
+                leaf.aliases.append(path)
+                continue
+            renamed.add(number)
+            leaf.local, leaf.root, leaf.kind, leaf.aliases = path, root, "parameter", []
+            owner_path = path.rpartition(".")[0]
+            leaf.module = owner_path
+            leaf.module_type = type(module.get_submodule(owner_path)).__name__
+
+    def discover(self, module: nn.Module, frame: FrameType | None) -> None:
+        """Register the root that a module called at top level belongs to, named by the variable that holds it."""
+        holder, name = _holder(frame, module)
+        self.add_root(holder, name or type(unwrap(holder)).__name__)
+
+    def refresh(self) -> None:
+        """Look again at every root for modules and parameters that were added since."""
+        for root in self._roots:
+            module = root.reference()
+            if module is None:
+                continue
+            for path, child in module.named_modules():
+                self._modules[id(child)] = (weakref.ref(child), path, root)
+            root.has_parameters = root.has_parameters or any(True for _ in module.parameters())
+            self._add_parameters(module, root)
+        self.changed = True
+
+    def knows(self, module: nn.Module) -> bool:
+        """Whether the module belongs to a known root."""
+        entry = self._modules.get(id(module))
+        return entry is not None and entry[0]() is module
+
+    def module_name(self, module: nn.Module) -> str:
+        """The module's dotted name; a root's is its variable or class name where that is needed, else empty."""
+        entry = self._modules.get(id(unwrap(module)))
+        if entry is None or entry[0]() is not unwrap(module):
+            return type(module).__name__
+        _, path, root = entry
+        if not root.has_parameters:
+            return f"{root.name}.{path}" if path else root.name
+        return self._prefixed(path, root) if path or self._many_roots() else ""
+
+    def count_call(self, name: str, module: nn.Module, with_grad: bool) -> int:
+        """Count one forward call while hooks are on; returns how many there were."""
+        self._calls[name] = self._calls.get(name, 0) + 1
+        if with_grad:
+            self._grad_calls[name] = self._grad_calls.get(name, 0) + 1
+        self._training[name] = module.training
+        return self._calls[name]
+
+    def roots(self) -> Iterator[nn.Module]:
+        """The live root modules that have parameters."""
+        for root in self._roots:
+            module = root.reference()
+            if module is not None and root.has_parameters:
+                yield module
+
+    # ---- optimizers
+
+    def optimizer(self, optimizer: Any, frame: FrameType | None) -> model.Optimizer:
+        """The record of an optimizer, registered with its parameters at first sight and when its groups changed."""
+        shape = tuple(len(group["params"]) for group in optimizer.param_groups)
+        number = self._optimizer_numbers.get(id(optimizer))
+        if number is not None:
+            reference, record, known_shape = self._optimizers[number]
+            if reference() is optimizer and known_shape == shape:
+                return record
+        same = number is not None and self._optimizers[number][0]() is optimizer
+        index = number if same and number is not None else len(self._optimizers)
+        record = self._describe_optimizer(optimizer, index, frame)
+        entry = (weakref.ref(optimizer), record, shape)
+        if same:
+            self._optimizers[index] = entry
+        else:
+            self._optimizers.append(entry)
+            self._optimizer_numbers[id(optimizer)] = index
+        self.changed = True
+        return record
+
+    def _describe_optimizer(self, optimizer: Any, index: int, frame: FrameType | None) -> model.Optimizer:
+        kind = type(optimizer).__name__
+        groups = tuple(
+            tuple(
+                self._owned(parameter, f"{kind}.param_groups[{group_number}][{position}]", frame)
+                for position, parameter in enumerate(group["params"])
+            )
+            for group_number, group in enumerate(optimizer.param_groups)
+        )
+        defaults = {key: value for key, value in optimizer.defaults.items() if isinstance(value, (int, float, bool, str))}
+        flat = tuple(number for group in groups for number in group)
+        name = _variable_name(frame, optimizer) or kind
+        return model.Optimizer(index, name, kind, flat, groups, defaults)
+
+    def _owned(self, parameter: Tensor, fallback: str, frame: FrameType | None) -> int:
+        number = self.number(parameter)
+        if number is None:
+            self.refresh()
+            number = self.number(parameter)
+        if number is None:
+            return self._add_leaf(parameter, _variable_name(frame, parameter) or fallback, None, "parameter")
+        self._leaves[number].kind = "parameter"
+        return number
+
+    # ---- as plain data
+
+    def parameter_records(self) -> list[model.Parameter]:
+        """All leaves as plain data, in order of their numbers."""
+        return [self._parameter_record(number, leaf) for number, leaf in enumerate(self._leaves)]
+
+    def _parameter_record(self, number: int, leaf: _Leaf) -> model.Parameter:
+        tensor = leaf.reference()
+        described = () if tensor is None else (tuple(tensor.shape), dtype_name(tensor.dtype), str(tensor.device))
+        shape, dtype, device = described or ((), "float32", "cpu")
+        return model.Parameter(
+            number,
+            self.name(number),
+            self.module_of(number),
+            leaf.module_type,
+            shape,
+            dtype,
+            device,
+            True if tensor is None else tensor.requires_grad,
+            leaf.kind,
+            tuple(self._prefixed(alias, leaf.root) for alias in leaf.aliases),
+            leaf.sparse,
+        )
+
+    def module_records(self) -> list[model.Module]:
+        """All known modules as plain data, in the order of `named_modules()`."""
+        records = {}
+        for reference, _, root in self._modules.values():
+            module = reference()
+            if module is not None and root in self._roots:
+                name = self.module_name(module)
+                records[name] = model.Module(
+                    name,
+                    type(module).__name__,
+                    root.name,
+                    self._training.get(name, module.training),
+                    self._calls.get(name, 0),
+                    self._grad_calls.get(name, 0),
+                )
+        return list(records.values())
+
+    def optimizer_records(self) -> list[model.Optimizer]:
+        """All optimizers seen, in the order of their numbers."""
+        return [record for _, record, _ in self._optimizers]
+
+
+def _scopes(frame: FrameType | None) -> Iterable[tuple[str, Any]]:
+    """Names and values that a person would call things by, seen from a frame: locals, attributes of `self`, globals."""
+    while frame is not None:
+        local = frame.f_locals
+        yield from ((name, value) for name, value in local.items() if name not in ("self", "cls"))
+        owner = local.get("self")
+        if owner is not None and hasattr(owner, "__dict__"):
+            yield from vars(owner).items()
+        if frame.f_locals is frame.f_globals or frame.f_code.co_name == "<module>":
+            return
+        if frame.f_back is None or frame.f_back.f_globals is not frame.f_globals:
+            yield from frame.f_globals.items()
+        frame = frame.f_back
+
+
+def _variable_name(frame: FrameType | None, thing: Any) -> str | None:
+    """The variable that holds `thing`, as seen from the user's frame outwards."""
+    for name, value in _scopes(frame):
+        if value is thing and not name.startswith("_"):
+            return name
+        if isinstance(value, (list, tuple)) and len(value) <= 64:
+            for position, item in enumerate(value):
+                if item is thing:
+                    return f"{name}[{position}]"
+    return None
+
+
+def _holder(frame: FrameType | None, module: nn.Module) -> tuple[nn.Module, str | None]:
+    """The largest module that some variable in sight holds and that contains `module`, with that variable's name."""
+    best: nn.Module = module
+    best_name: str | None = None
+    best_size = 0
+    seen: set[int] = set()
+    for name, value in _scopes(frame):
+        if isinstance(value, nn.Module) and id(value) not in seen:
+            seen.add(id(value))
+            members = list(value.modules())
+            if len(members) > best_size and any(member is module for member in members):
+                best, best_name, best_size = value, name, len(members)
+    owner = frame.f_locals.get("self") if frame is not None else None
+    if isinstance(owner, nn.Module) and sum(1 for _ in owner.modules()) > best_size:
+        if any(member is module for member in owner.modules()):
+            return owner, None
+    return best, best_name

@@ -1,0 +1,243 @@
+"""`gradtrace.trace`: a tracer as a context manager, and the live trace that it gives."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+import warnings
+import weakref
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import nn
+
+import gradtrace
+from gradtrace.capture.options import Options
+from gradtrace.capture.tracer import Tracer
+from gradtrace.errors import FindingRaised, GradtraceError
+from gradtrace.model import Event, Finding
+from gradtrace.recorded import Trace
+from gradtrace.store.background import BackgroundWriter
+from gradtrace.store.recording import Recording
+
+LIVE_WINDOW = 512
+"""Backwards that the live rules look back on, so that a long run costs no more than a short one."""
+
+LIVE_SHARE = 200
+"""A live look at the rules is due when so many times its own cost has passed."""
+
+_EARLY = (3, 10, 30)
+"""Backwards after which the rules are looked at however little time has passed."""
+
+
+class GradtraceWarning(UserWarning):
+    """A finding that arose while the program runs."""
+
+
+class LiveTrace(Trace):
+    """A trace that is being recorded: reading it shows what was recorded up to now.
+
+    Everything of `Trace`, and `note` for events of the caller's own.
+    """
+
+    def __init__(self, path: Path, writer: BackgroundWriter) -> None:
+        super().__init__(path, [Recording(path)])
+        self._writer: BackgroundWriter | None = writer
+        self._tracer: Tracer | None = None
+
+    def _refresh(self) -> None:
+        if self._writer is not None:
+            self._writer.flush(wait=True)
+            for recording in self._recordings:
+                recording.refresh()
+
+    def note(self, kind: str, payload: dict[str, Any]) -> None:
+        """Add an event with JSON-ready facts. Does nothing once the trace has ended."""
+        if self._writer is not None and self._tracer is not None:
+            self._writer.put_event(Event(kind, self._tracer.backwards, self._tracer.steps, payload))
+
+
+class _Session:
+    """The context manager behind `trace`. Entering starts the tracer, leaving stops it and diagnoses the whole run."""
+
+    def __init__(self, options: Options, models: Sequence[nn.Module]) -> None:
+        self._options = options
+        self._models = models
+        self._trace: LiveTrace | None = None
+        self._tracer: Tracer | None = None
+        self._writer: BackgroundWriter | None = None
+        self._told: set[tuple[str, str | None, str | None]] = set()
+        self._next_look = 0.0
+
+    def __enter__(self) -> LiveTrace:
+        if self._tracer is not None:
+            raise GradtraceError("this tracer was used already; make a new one with gradtrace.trace(...)")
+        path = self._options.out or _temporary_file()
+        self._writer = BackgroundWriter(path, _facts(self._options), on_error=_say)
+        self._writer.flush(wait=True)
+        self._trace = LiveTrace(path, self._writer)
+        if self._options.out is None:
+            weakref.finalize(self._trace, _remove, path)
+        self._tracer = Tracer(self._options, self._writer, self._models, self._look, _say)
+        self._trace._tracer = self._tracer
+        self._tracer.start()
+        return self._trace
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        tracer, writer, trace = self._tracer, self._writer, self._trace
+        assert tracer is not None and writer is not None and trace is not None
+        tracer.stop()
+        try:
+            found = self._diagnose(trace)
+            writer.put_findings(found)
+            if kind is None or not issubclass(kind, FindingRaised):
+                self._tell(found, may_raise=kind is None)
+        finally:
+            writer.close()
+            trace._refresh()
+            trace._writer = trace._tracer = None
+
+    def _diagnose(self, trace: LiveTrace) -> list[Finding]:
+        options = self._options
+        return trace.diagnose(select=options.select, ignore=options.ignore, thresholds=options.thresholds)
+
+    def _look(self, urgent: bool) -> None:
+        """Look at the rules while the program trains, where that is due."""
+        if self._options.on_finding == "ignore":
+            return
+        now = time.perf_counter()
+        tracer = self._tracer
+        assert tracer is not None
+        if not urgent and tracer.backwards not in _EARLY and now < self._next_look:
+            return
+        try:
+            found = self._live_findings()
+        except Exception as error:  # a fault in a rule must not reach the program's training
+            tracer.disarm(error)
+            return
+        cost = time.perf_counter() - now
+        self._next_look = time.perf_counter() + max(1.0, LIVE_SHARE * cost)
+        self._tell(found, may_raise=True)
+
+    def _live_findings(self) -> list[Finding]:
+        from gradtrace.rules import diagnose
+
+        assert self._trace is not None
+        options = self._options
+        recent = self._trace.recording().tail(LIVE_WINDOW)
+        return diagnose([recent], select=options.select, ignore=options.ignore, thresholds=options.thresholds)
+
+    def _tell(self, found: Iterable[Finding], *, may_raise: bool) -> None:
+        for finding in found:
+            key = (finding.code, finding.where.parameter, finding.where.module)
+            if finding.severity == "note" or key in self._told:
+                continue
+            self._told.add(key)
+            self._tell_one(finding, may_raise=may_raise)
+
+    def _tell_one(self, finding: Finding, *, may_raise: bool) -> None:
+        action = self._options.on_finding
+        if callable(action):
+            action(finding)
+        elif action == "raise" and may_raise:
+            raise FindingRaised(finding)
+        elif action == "warn":
+            _warn(finding)
+
+
+def trace(
+    model: nn.Module | Iterable[nn.Module] | None = None,
+    *,
+    out: str | os.PathLike[str] | None = None,
+    every: int = 1,
+    graph: str | int = "changes",
+    source: bool = True,
+    replay: bool = False,
+    on_finding: str | Callable[[Finding], Any] = "warn",
+    select: Sequence[str] = (),
+    ignore: Sequence[str] = (),
+    thresholds: Mapping[str, Any] | None = None,
+) -> _Session:
+    """Trace every backward and optimizer step inside a `with` block; gives a live `Trace`.
+
+    Training is not changed: losses, parameters, gradients and random states are bit-identical.
+
+    Args:
+        model: the module, or several; with none, root modules and optimizers are discovered as the program uses them.
+        out: the trace file; with none the trace is kept in a temporary file as long as the trace object lives.
+        every: record the statistics of each k-th backward only.
+        graph: which graphs to store: "changes" (each new structure, the default), "first", "all", "off", or a period.
+        source: find the source lines of the user's code for stored graphs.
+        replay: keep each graph until its gradients are known to be finite, so that the birth of a NaN is found in the same
+            step. Costs the memory of the graph and of intermediate results until the next forward.
+        on_finding: "warn" (once each), "raise" (`FindingRaised` at the faulty step), "ignore", or a function of a finding.
+        select: codes, or their beginnings, of the rules to use.
+        ignore: codes, or their beginnings, of the rules to leave out.
+        thresholds: thresholds other than the default ones, by name.
+
+    Raises:
+        GradtraceError: an argument makes no sense, or the file cannot be written.
+    """
+    options = Options.checked(out, every, graph, source, replay, on_finding, select, ignore, thresholds)
+    models = [] if model is None else [model] if isinstance(model, nn.Module) else list(model)
+    for one in models:
+        if not isinstance(one, nn.Module):
+            raise GradtraceError(f"model: expected a torch.nn.Module or several, got {type(one).__name__}")
+    return _Session(options, models)
+
+
+def _facts(options: Options) -> dict[str, Any]:
+    rank = os.environ.get("RANK")
+    return {
+        "version": gradtrace.__version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "argv": list(sys.argv),
+        "folder": os.getcwd(),
+        "started": time.time(),
+        "rank": None if rank is None else int(rank),
+        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "options": {
+            "every": options.every,
+            "graph": options.graph,
+            "source": options.source,
+            "replay": options.replay,
+            "select": list(options.select),
+            "ignore": list(options.ignore),
+            "thresholds": dict(options.thresholds),
+        },
+    }
+
+
+def _temporary_file() -> Path:
+    return Path(tempfile.mkdtemp(prefix="gradtrace-")) / "live.gradtrace"
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    if path.parent.is_dir() and not any(path.parent.iterdir()):
+        path.parent.rmdir()
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _warn(finding: Finding) -> None:
+    """A warning that a filter of the program's own ("error") cannot turn into a fault of its training."""
+    line = f"{finding.code} {finding.name}: {finding.message}"
+    source = finding.where.source
+    try:
+        warnings.warn_explicit(
+            line, GradtraceWarning, source.file if source else "gradtrace", source.line if source else 1
+        )
+    except GradtraceWarning:
+        _say(f"gradtrace: {line}")

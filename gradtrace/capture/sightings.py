@@ -1,0 +1,130 @@
+"""What the journal's mode cannot see by itself: custom Functions, `from_numpy`, saved-tensor hooks; and which cuts matter."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from gradtrace.capture import private
+from gradtrace.capture.errors_of_backward import source_dict
+from gradtrace.capture.journal import Cut, Journal, Span
+from gradtrace.capture.modules import ModuleWatch
+from gradtrace.capture.registry import Registry
+from gradtrace.capture.sites import SiteTable
+from gradtrace.capture.walk import LiveGraph
+
+
+class Sightings:
+    """Patches that are on exactly while the journal is."""
+
+    def __init__(self, registry: Registry, sites: SiteTable) -> None:
+        self._registry = registry
+        self._sites = sites
+        self._undo: list[Callable[[], None]] = []
+        self._hooked: list[tuple[int, int]] = []
+        self._open: list[int] = []
+        self.mode_on = False
+
+    def install(self, journal: Journal) -> None:
+        """Put the patches on."""
+        self.mode_on = True
+        self._undo = [
+            private.patch_attribute(torch.autograd.Function, "apply", lambda original: self._spanning(original, journal)),
+            private.patch_attribute(torch, "from_numpy", lambda original: _entering(original, journal)),
+            private.patch_attribute(saved_tensors_hooks, "__enter__", self._opening),
+            private.patch_attribute(saved_tensors_hooks, "__exit__", self._closing),
+        ]
+
+    def remove(self) -> None:
+        """Take the patches off."""
+        self.mode_on = False
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+        self._hooked.clear()
+        self._open.clear()
+
+    def is_hooked(self, sequence: int) -> bool:
+        """Whether a node was made under saved-tensor hooks of the program, so that reading what it saved would run them."""
+        return any(first <= sequence < last for first, last in self._hooked) or any(
+            sequence >= first for first in self._open
+        )
+
+    def _spanning(self, original: Any, journal: Journal) -> Any:
+        def apply(cls: Any, *args: Any, **kwargs: Any) -> Any:
+            before = private.sequence_nr()
+            result = original.__get__(None, cls)(*args, **kwargs)
+            if not journal.passive and private.sequence_nr() > before:
+                journal.spans.append(Span(before, private.sequence_nr(), self._sites.here(sys._getframe(1))))
+            return result
+
+        return classmethod(apply)
+
+    def _opening(self, original: Any) -> Any:
+        def enter(hooks: Any) -> Any:
+            self._open.append(private.sequence_nr())
+            return original(hooks)
+
+        return enter
+
+    def _closing(self, original: Any) -> Any:
+        def leave(hooks: Any, *args: Any) -> Any:
+            if self._open:
+                self._hooked.append((self._open.pop(), private.sequence_nr()))
+            return original(hooks, *args)
+
+        return leave
+
+    # ---- cuts
+
+    def cut_payloads(
+        self, journal: Journal, watch: ModuleWatch, graph: LiveGraph | None, got: set[int]
+    ) -> Iterator[dict[str, Any]]:
+        """The `cut` events of one forward: cuts upstream of which a parameter got no gradient in this backward."""
+        sequences = _sequences(graph)
+        numbers = self._parameters_by_identity()
+        for cut in journal.cuts.values():
+            upstream = sorted(numbers[identity] for identity in cut.tensors if identity in numbers)
+            starved = [number for number in upstream if number not in got]
+            if starved:
+                yield self._payload(cut, watch, starved, _reaches(cut, sequences))
+
+    def _parameters_by_identity(self) -> dict[int, int]:
+        return {id(tensor): number for number, tensor in enumerate(self._registry.tensors()) if tensor is not None}
+
+    def _payload(self, cut: Cut, watch: ModuleWatch, starved: list[int], reaches: bool) -> dict[str, Any]:
+        owner = watch.calls[cut.module] if 0 <= cut.module < len(watch.calls) else None
+        return {
+            "call": cut.call,
+            "source": source_dict(self._sites.source(cut.site)),
+            "module": owner.module if owner else None,
+            "parameters": starved,
+            "reaches_loss": reaches,
+            "exits": cut.exits,
+            "count": cut.count,
+        }
+
+
+def _sequences(graph: LiveGraph | None) -> set[int]:
+    if graph is None:
+        return set()
+    found = (private.node_sequence(node) for node in graph.nodes)
+    return {sequence for sequence in found if sequence is not None}
+
+
+def _reaches(cut: Cut, sequences: set[int]) -> bool:
+    return any(sequence in sequences for first, last in cut.spans for sequence in range(first, last))
+
+
+def _entering(original: Any, journal: Journal) -> Any:
+    def from_numpy(array: Any) -> Any:
+        tensor = original(array)
+        if not journal.passive and journal.follow_cuts:
+            journal.note_entry(tensor)
+        return tensor
+
+    return from_numpy

@@ -1,0 +1,189 @@
+"""Numbers over many tensors in few calls.
+
+Small CPU tensors are copied into one flat buffer and reduced there by segments: a thousand of them cost about as much as a
+dozen calls into torch. Large ones, and all on an accelerator, go through multi-tensor norms. Nothing here waits for a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gradtrace.capture import private
+from gradtrace.model import ABSENT, STATISTICS
+
+SMALL = 2048
+"""Elements up to which copying a tensor is cheaper than two calls into torch (some 4 microseconds each)."""
+
+_TINY = 1e-15
+"""Below this largest value the squares of float32 leave its range, and the norm is taken again in float64."""
+
+_REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
+
+
+def plain(tensor: Tensor) -> Tensor | None:
+    """The dense real values behind a gradient: a sparse one's values, a complex one's parts; None where it has no norm."""
+    if tensor.layout is not torch.strided:
+        if tensor.layout is not torch.sparse_coo:
+            return None
+        tensor = tensor.coalesce().values()
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor.resolve_conj())
+    local = getattr(tensor, "_local_tensor", None)
+    if local is not None:
+        tensor = local
+    return tensor if tensor.dtype in _REAL else None
+
+
+class Row:
+    """The statistics of one backward while part of them may still be on a device.
+
+    `values()` gives float32 of shape (3, parameters); it waits for the device where one is involved, `ready()` tells
+    whether it would.
+    """
+
+    __slots__ = ("_event", "_host", "_pending")
+
+    def __init__(self, count: int) -> None:
+        self._host: NDArray[np.float32] = np.full((len(STATISTICS), count), np.nan, np.float32)
+        self._host[0] = ABSENT
+        self._pending: list[tuple[NDArray[np.intp], Tensor]] = []
+        self._event: Callable[[], bool] | None = None
+
+    def put(self, columns: NDArray[np.intp], values: NDArray[np.float32]) -> None:
+        """Fill host values of shape (3, columns)."""
+        self._host[:, columns] = values
+
+    def put_device(self, columns: NDArray[np.intp], values: Tensor) -> None:
+        """Fill device values of shape (2, columns): norm and largest value. The copy to the host is asynchronous."""
+        pinned = torch.empty(values.shape, dtype=torch.float32, pin_memory=values.is_cuda)
+        pinned.copy_(values, non_blocking=True)
+        if values.is_cuda:
+            event = torch.cuda.Event()
+            event.record()
+            self._event = event.query
+        self._pending.append((columns, pinned))
+
+    def on_device(self) -> bool:
+        """Whether some values come from an accelerator, so that the host should not ask for them at once."""
+        return self._event is not None
+
+    def ready(self) -> bool:
+        """Whether `values()` returns at once."""
+        return self._event is None or self._event()
+
+    def values(self) -> NDArray[np.float32]:
+        """All statistics; shape (3, parameters)."""
+        if self._pending:
+            if self._event is not None and not self._event():
+                torch.cuda.synchronize()
+            for columns, pinned in self._pending:
+                self._host[:2, columns] = pinned.numpy()
+            self._pending.clear()
+        return self._host
+
+
+class Meter:
+    """Measures the gradients of numbered parameters; keeps the segment layout of the last set, which seldom changes."""
+
+    def __init__(self) -> None:
+        self._layout_key: tuple[int, ...] = ()
+        self._offsets: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._sizes: NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def measure(self, count: int, numbers: Sequence[int], gradients: Sequence[Tensor], zeros: bool) -> Row:
+        """Statistics of `gradients`, which belong to the parameters `numbers` of `count`; large ones' zeros where asked."""
+        row = Row(count)
+        small: dict[torch.dtype, tuple[list[int], list[Tensor]]] = {}
+        large: list[tuple[int, Tensor]] = []
+        device: list[tuple[int, Tensor]] = []
+        for number, gradient in zip(numbers, gradients, strict=True):
+            if gradient.layout is not torch.strided or gradient.dtype not in _REAL or type(gradient) is not Tensor:
+                dense = plain(gradient)
+                if dense is None:
+                    continue
+                gradient = dense
+            size = gradient.numel()
+            if size == 0:
+                row.put(np.array([number]), np.zeros((3, 1), np.float32))
+            elif gradient.device.type != "cpu":
+                device.append((number, gradient))
+            elif size <= SMALL:
+                group = small.get(gradient.dtype)
+                if group is None:
+                    group = small[gradient.dtype] = ([], [])
+                group[0].append(number)
+                group[1].append(gradient)
+            else:
+                large.append((number, gradient))
+        for group_numbers, group_gradients in small.values():
+            self._small(row, group_numbers, group_gradients)
+        if large:
+            _large(row, large, zeros)
+        if device:
+            _on_device(row, device)
+        return row
+
+    def _small(self, row: Row, numbers: list[int], gradients: list[Tensor]) -> None:
+        flat = private.flatten(gradients)
+        if flat.dtype is torch.bfloat16 or flat.dtype is torch.float16:
+            flat = flat.float()
+        offsets, sizes = self._segments([gradient.numel() for gradient in gradients])
+        row.put(np.array(numbers), private.segment_statistics(flat.numpy(), offsets, sizes))
+
+    def _segments(self, sizes: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        key = tuple(sizes)
+        if key != self._layout_key:
+            self._layout_key = key
+            self._sizes = np.array(sizes, np.int64)
+            self._offsets = np.concatenate([[0], np.cumsum(self._sizes)[:-1]]).astype(np.int64)
+        return self._offsets, self._sizes
+
+
+def _large(row: Row, numbered: list[tuple[int, Tensor]], zeros: bool) -> None:
+    gradients = [gradient for _, gradient in numbered]
+    values = np.full((len(STATISTICS), len(gradients)), np.nan, np.float32)
+    values[0] = torch.stack(norms(gradients)).float().numpy()
+    values[1] = [largest(gradient) for gradient in gradients]
+    for position, gradient in enumerate(gradients):
+        if zeros:
+            values[2, position] = 1.0 - float(torch.count_nonzero(gradient)) / gradient.numel()
+        if 0 < values[1, position] < _TINY or (np.isinf(values[0, position]) and np.isfinite(values[1, position])):
+            norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
+            values[0, position] = min(max(norm, 1e-45), float(np.finfo(np.float32).max))
+    row.put(np.array([number for number, _ in numbered]), values)
+
+
+def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """L2 norms as 0-d tensors, half precision accumulated in float32; tensors of one device."""
+    groups: dict[torch.dtype, list[int]] = {}
+    for position, tensor in enumerate(tensors):
+        groups.setdefault(tensor.dtype, []).append(position)
+    result: list[Tensor] = [torch.empty(0)] * len(tensors)
+    for dtype, positions in groups.items():
+        wide = torch.float64 if dtype is torch.float64 else torch.float32
+        found = private.foreach_norm([tensors[position] for position in positions], 2, None if wide is dtype else wide)
+        for position, norm in zip(positions, found, strict=True):
+            result[position] = norm.float() if dtype is torch.float64 else norm
+    return result
+
+
+def largest(tensor: Tensor) -> float:
+    """Largest absolute value of a CPU tensor; NaN where it holds one."""
+    low, high = torch.aminmax(tensor)
+    smallest, greatest = float(low), float(high)
+    return max(-smallest, greatest) if smallest == smallest else smallest
+
+
+def _on_device(row: Row, numbered: list[tuple[int, Tensor]]) -> None:
+    by_device: dict[torch.device, list[tuple[int, Tensor]]] = {}
+    for number, gradient in numbered:
+        by_device.setdefault(gradient.device, []).append((number, gradient))
+    for group in by_device.values():
+        gradients = [gradient for _, gradient in group]
+        maxima = [norm.float() for norm in private.foreach_norm(gradients, float("inf"))]
+        row.put_device(np.array([number for number, _ in group]), torch.stack([torch.stack(norms(gradients)), torch.stack(maxima)]))
