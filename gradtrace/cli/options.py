@@ -2,49 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from gradtrace.model import Finding
+    from gradtrace.recorded import Trace
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 trace_argument: Decorator = click.argument("trace", type=click.Path(path_type=Path))
+"""A file, or a folder of ranks; whether it is one is found out on opening it, with a better message than click's."""
 
 
-class Codes(click.ParamType):
-    """Finding codes or prefixes of codes, separated by commas: `GT1,GT301`."""
+def codes(value: str) -> tuple[str, ...]:
+    """Finding codes or their beginnings, separated by commas: `GT1,GT301`."""
+    from gradtrace.rules.selection import split_codes
 
-    name = "codes"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
-        from gradtrace.rules import expand_codes
-
-        if isinstance(value, tuple):
-            return value
-        wanted = tuple(part.strip() for part in value.split(",") if part.strip())
-        expand_codes(wanted)
-        return wanted
+    return tuple(split_codes(value))
 
 
-def select_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """`--select` and `--ignore`, as a linter has them."""
-    ignore = click.option("--ignore", type=Codes(), metavar="CODES", help="Leave these codes or prefixes out.")
-    select = click.option("--select", type=Codes(), metavar="CODES", help="Only these codes or prefixes, as GT1,GT301.")
-    return select(ignore(command))
+def threshold(value: str) -> tuple[str, str, float]:
+    """`GROUP.NAME=NUMBER`."""
+    path, _, number = value.partition("=")
+    group, _, name = path.partition(".")
+    try:
+        amount = float(number)
+    except ValueError:
+        raise click.BadParameter(f"{value!r} is not GROUP.NAME=NUMBER, as in flow.decades=4") from None
+    return group, name, int(amount) if amount.is_integer() else amount
 
 
-class Thresholds(click.ParamType):
-    """`NAME=NUMBER`."""
+def rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--select`, `--ignore` and `--threshold`: which rules speak, and when."""
+    for option in (
+        click.option(
+            "--threshold",
+            "thresholds",
+            type=threshold,
+            multiple=True,
+            metavar="GROUP.NAME=NUMBER",
+            help="Change a number that a rule compares with, as flow.decades=4.",
+        ),
+        click.option("--ignore", type=codes, metavar="CODES", help="Leave these codes out."),
+        click.option(
+            "--select",
+            type=codes,
+            default=(),
+            metavar="CODES",
+            help="Only these codes or their beginnings: GT1,GT301.",
+        ),
+    ):
+        command = option(command)
+    return command
 
-    name = "threshold"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
-        if isinstance(value, tuple):
-            return value
-        name, _, number = value.partition("=")
-        try:
-            return name, float(number)
-        except ValueError:
-            self.fail(f"{value!r} is not NAME=NUMBER", param, ctx)
+def rule_settings(
+    select: tuple[str, ...] | None, ignore: tuple[str, ...] | None, thresholds: Iterable[tuple[str, str, float]]
+) -> dict[str, Any]:
+    """The options as `Trace.diagnose` and `gradtrace.trace` take them, over those of the project's pyproject.toml.
+
+    Raises GradtraceError for a code or threshold that does not exist.
+    """
+    from gradtrace.rules import check_settings
+    from gradtrace.rules.config import load_config
+
+    config = load_config()
+    settings = {
+        "select": select or config.select,
+        "ignore": ignore or config.ignore,
+        "thresholds": _nested(thresholds) or config.thresholds,
+    }
+    check_settings(**settings)
+    return settings
+
+
+def _nested(thresholds: Iterable[tuple[str, str, float]]) -> dict[str, dict[str, float]]:
+    nested: dict[str, dict[str, float]] = {}
+    for group, name, amount in thresholds:
+        nested.setdefault(group, {})[name] = amount
+    return nested
+
+
+def diagnose(trace: Trace, **options: Any) -> list[Finding]:
+    """The findings of a trace as `rule_options` want them."""
+    return trace.diagnose(**rule_settings(**options))

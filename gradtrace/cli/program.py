@@ -1,7 +1,7 @@
 """A python program, run in this process as `python` would run it.
 
-The program finds `sys.argv`, `sys.path[0]`, `__main__`, tracebacks and its exit status as it would under plain python, so
-that pickling, spawned DataLoader workers and relative imports work.
+The program finds `sys.argv`, `sys.path[0]`, `__main__`, tracebacks and its exit status as it would under plain python,
+so that pickling, spawned DataLoader workers and relative imports work.
 """
 
 from __future__ import annotations
@@ -90,10 +90,10 @@ class Program:
         sys.argv = [self.target, *self.args]
         if Path(self.target).is_dir() or zipfile.is_zipfile(self.target):
             _set_path(self.target)
-            spec = PathFinder.find_spec("__main__", [self.target])
-            if spec is None:
+            found = PathFinder.find_spec("__main__", [self.target])
+            if found is None:
                 raise GradtraceError(f"{self.target}: holds no __main__.py; name the script to run")
-            return _module_main(spec)
+            return _module_main(found)
         _set_path(Path(self.target).resolve().parent)
         return _script_main(self.target)
 
@@ -126,8 +126,8 @@ def _module_main(spec: ModuleSpec) -> tuple[ModuleType, CodeType]:
 
 def _new_main() -> ModuleType:
     main = ModuleType("__main__")
-    main.__dict__["__builtins__"] = builtins
-    main.__dict__["__annotations__"] = {}
+    vars(main)["__builtins__"] = builtins
+    vars(main)["__annotations__"] = {}
     sys.modules["__main__"] = main
     return main
 
@@ -140,7 +140,9 @@ def _find_module(name: str) -> ModuleSpec:
             raise
         spec = None
     if spec is None:
-        raise GradtraceError(f"no module named {name!r} here; run it from the folder from which `python -m {name}` works")
+        raise GradtraceError(
+            f"no module named {name!r} here; run it from the folder from which `python -m {name}` works"
+        )
     if spec.submodule_search_locations is None:
         return spec
     if name.endswith(".__main__") or find_spec(f"{name}.__main__") is None:

@@ -7,26 +7,23 @@ from typing import Any
 
 import click
 
-from gradtrace.cli.options import Thresholds, select_options
+from gradtrace.cli.options import rule_options, rule_settings
 from gradtrace.cli.program import Program
 from gradtrace.cli.tracing import TracedProgram
 
+_GRAPHS = ("changes", "first", "all", "off")
 
-class GraphPolicy(click.ParamType):
-    """`changes`, `first`, `all`, `off`, or a number of backwards."""
 
-    name = "policy"
-    words = ("changes", "first", "all", "off")
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | int:
-        if value in self.words:
-            return str(value)
-        if str(value).isdecimal() and int(value) > 0:
-            return int(value)
-        self.fail(f"{value!r} is neither {', '.join(self.words)} nor a number of backwards", param, ctx)
+def _graphs(value: str) -> str | int:
+    if value in _GRAPHS:
+        return value
+    if value.isdecimal() and int(value) > 0:
+        return int(value)
+    raise click.BadParameter(f"{value!r} is neither {', '.join(_GRAPHS)} nor a number of backwards")
 
 
 @click.command(
+    short_help="Trace an unmodified program.",
     context_settings={"allow_interspersed_args": False},
     epilog="Example: gradtrace run -o runs/a.gradtrace train.py --epochs 3",
 )
@@ -35,7 +32,7 @@ class GraphPolicy(click.ParamType):
 @click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Record each K-th backward.")
 @click.option(
     "--graph",
-    type=GraphPolicy(),
+    type=_graphs,
     default="changes",
     metavar="POLICY",
     help="Which graphs to store: changes (the default), first, all, off, or one in N.",
@@ -48,21 +45,22 @@ class GraphPolicy(click.ParamType):
     default="warn",
     help="What to do when something is found: say so at once, stop the program, or wait for the end.",
 )
-@select_options
-@click.option(
-    "--threshold",
-    "thresholds",
-    type=Thresholds(),
-    multiple=True,
-    metavar="NAME=NUMBER",
-    help="Change a rule's threshold; `gradtrace rule CODE` lists them.",
-)
+@rule_options
 @click.option("--check", is_flag=True, help="Exit 1 where the program succeeds and an error or warning stands.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing at the end.")
 @click.argument("program")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)
 def command(
-    program: str, args: tuple[str, ...], is_module: bool, out: Path | None, check: bool, quiet: bool, **options: Any
+    program: str,
+    args: tuple[str, ...],
+    is_module: bool,
+    out: Path | None,
+    check: bool,
+    quiet: bool,
+    select: tuple[str, ...] | None,
+    ignore: tuple[str, ...] | None,
+    thresholds: tuple[tuple[str, str, float], ...],
+    **options: Any,
 ) -> TracedProgram:
     """Trace PROGRAM, a script or (with -m) a module, run with ARGS as python would run it.
 
@@ -71,5 +69,5 @@ def command(
     """
     target = Program(program, args, is_module=is_module)
     target.check()
-    options["thresholds"] = dict(options["thresholds"])
+    options |= rule_settings(select, ignore, thresholds)
     return TracedProgram(target, out, options, check=check, quiet=quiet)

@@ -15,7 +15,6 @@ import click
 from gradtrace.cli.import_hook import when_imported
 from gradtrace.cli.program import Outcome, Program
 from gradtrace.errors import GradtraceError
-from gradtrace.store.schema import APPLICATION_ID
 
 if TYPE_CHECKING:
     from gradtrace.model import Finding
@@ -123,12 +122,14 @@ class TracedProgram:
             return  # one clean bill of health for all ranks is enough
         from gradtrace.renderers.summary import summary
 
-        for line in summary(trace.recordings, trace.findings):
+        for line in summary(trace.findings, trace.backwards):
             _say(line)
         _say(f"next: gradtrace show {shlex.quote(str(self._destination.shown))}")
 
 
 def _is_trace(file: Path) -> bool:
+    from gradtrace.store.schema import APPLICATION_ID
+
     # Read from SQLite's header: asked once before the program starts, where importing sqlite3 would only cost time.
     with file.open("rb") as stream:
         header = stream.read(72)

@@ -26,7 +26,9 @@ def render(verdicts: Sequence[Verdict]) -> str:
 def _suite(verdict: Verdict) -> ET.Element:
     cases = [_case(verdict, finding) for finding in verdict.findings] or [_healthy(verdict)]
     failures = sum(map(stands, verdict.findings))
-    suite = ET.Element("testsuite", name=_clean(verdict.trace), tests=str(len(cases)), failures=str(failures), errors="0")
+    suite = ET.Element(
+        "testsuite", name=_clean(verdict.trace), tests=str(len(cases)), failures=str(failures), errors="0"
+    )
     suite.extend(cases)
     return suite
 

@@ -1,0 +1,37 @@
+"""`gradtrace check`: findings, and an exit code to gate on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gradtrace.cli.options import diagnose, rule_options
+from gradtrace.cli.output import write
+
+
+@click.command(
+    short_help="Findings as an exit code, for people and for CI.",
+    epilog="Example: gradtrace check runs/*.gradtrace --select GT1,GT2 --format github",
+)
+@click.option(
+    "--format",
+    type=click.Choice(["text", "json", "github", "sarif", "junit"]),
+    default="text",
+    help="For people, programs, GitHub annotations, code scanning, CI servers.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to a file.")
+@rule_options
+@click.argument("traces", metavar="TRACE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+def command(traces: tuple[Path, ...], format: str, out: Path | None, **rules: Any) -> int:
+    """Say what is wrong with each TRACE; exit 1 where an error or a warning stands, else 0."""
+    from gradtrace.recorded import load
+    from gradtrace.renderers.findings import Verdict, render_findings, stands
+
+    verdicts = []
+    for path in traces:
+        with load(path) as trace:
+            verdicts.append(Verdict(str(path), trace.backwards, tuple(diagnose(trace, **rules))))
+    write(render_findings(verdicts, format), out)
+    return int(any(stands(finding) for verdict in verdicts for finding in verdict.findings))

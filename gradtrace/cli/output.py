@@ -1,0 +1,34 @@
+"""Where an answer goes: a file, a pipe or a terminal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from gradtrace.errors import GradtraceError
+
+
+def in_color() -> bool:
+    """Whether standard output is a terminal that wants colour (https://no-color.org)."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def terminal_size() -> tuple[int, int]:
+    """Columns and rows; into a pipe, wide and long enough for a file."""
+    size = shutil.get_terminal_size((120, 60))
+    return size.columns, size.lines
+
+
+def write(document: str | bytes, out: Path | None) -> None:
+    """Write to the file `out`, or to standard output. Raises GradtraceError where the file cannot be written."""
+    if out is None or str(out) == "-":
+        click.echo(document, nl=False)
+        return
+    try:
+        out.write_bytes(document.encode() if isinstance(document, str) else document)
+    except OSError as error:
+        raise GradtraceError(f"{out}: cannot be written ({error.strerror}); choose another file with -o") from error

@@ -1,0 +1,76 @@
+"""`gradtrace render`: the graph behind a backward as a picture or a file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gradtrace.cli.options import trace_argument
+from gradtrace.cli.output import write
+from gradtrace.errors import GradtraceError
+
+FORMATS = ("svg", "png", "pdf", "dot", "json", "graphml", "gexf", "mermaid", "html")
+_BINARY = ("png", "pdf")
+
+
+def _depth(value: str) -> str | int:
+    if value in ("auto", "full"):
+        return value
+    if value.isdecimal():
+        return int(value)
+    raise click.BadParameter(f"{value!r} is neither auto, full nor a number of module levels")
+
+
+@click.command(
+    short_help="Draw the autograd graph behind a backward.",
+    epilog="Example: gradtrace render train.gradtrace -o graph.svg --focus encoder.layers.3",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The format follows the ending.")
+@click.option(
+    "--backward", type=int, default=-1, metavar="N", help="The graph of backward N; negative counts from the end."
+)
+@click.option("--depth", type=_depth, default="auto", metavar="N|auto|full", help="Module levels to open.")
+@click.option("--focus", metavar="MODULE", help="This module, and its neighbours as boxes.")
+@click.option("--path", metavar="FROM:TO", help="Only what lies on the way between two nodes or modules.")
+@click.option(
+    "--color",
+    type=click.Choice(["gradient", "gain", "time", "memory", "none"]),
+    default="gradient",
+    help="What the colours show.",
+)
+@click.option(
+    "--style", type=click.Choice(["gradtrace", "torchviz"]), default="gradtrace", help="Ours, or torchviz's look."
+)
+@click.option("--format", type=click.Choice(FORMATS), help="By default the ending of FILE, svg without one.")
+@click.option("--rank", type=click.IntRange(min=0), default=0, help="Of a folder of ranks.")
+@trace_argument
+def command(trace: Path, out: Path | None, format: str | None, backward: int, rank: int, **options: Any) -> None:
+    """Draw the autograd graph behind a backward of TRACE, with the gradients that flowed through it.
+
+    Without -o the document goes to standard output.
+    """
+    from gradtrace.recorded import load
+    from gradtrace.renderers import render_graph
+
+    kind = format or _kind_of(out)
+    if out is None and kind in _BINARY and sys.stdout.isatty():
+        raise click.UsageError(f"a {kind} does not go to a terminal; name a file with -o", click.get_current_context())
+    with load(trace) as recorded:
+        graph = recorded.graph(backward, rank=rank)
+        document = render_graph(graph, format=kind, findings=recorded.findings, **options)
+    write(document if isinstance(document, (str, bytes)) else document.read_bytes(), out)
+
+
+def _kind_of(out: Path | None) -> str:
+    if out is None or str(out) == "-":
+        return "svg"
+    ending = out.suffix.lstrip(".").lower()
+    kind = {"mmd": "mermaid", "gv": "dot", "htm": "html"}.get(ending, ending)
+    if kind not in FORMATS:
+        raise GradtraceError(
+            f"{out}: no format has the ending {out.suffix!r}; use one of {', '.join(FORMATS)} or --format"
+        )
+    return kind

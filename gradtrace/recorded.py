@@ -1,0 +1,196 @@
+"""A trace as a person uses it. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gradtrace.errors import GradtraceError, MissingToolError
+from gradtrace.model import Finding
+from gradtrace.store.folder import open_any
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from typing_extensions import Self
+
+    from gradtrace.graphs.types import Graph
+    from gradtrace.rules.thresholds import Thresholds
+    from gradtrace.store.recording import Recording, SnapshotRef
+
+
+class Gradients(np.ndarray[Any, np.dtype[np.float32]]):
+    """One statistic as float32 (backwards, parameters) that knows its rows and columns.
+
+    NaN where a parameter got no gradient, and where the gradient held a NaN; `missing` tells the two apart. Parts of it
+    and results of arithmetic are plain arrays.
+    """
+
+    parameters: tuple[str, ...] = ()
+    """Dotted names, one a column."""
+    backwards: npt.NDArray[np.int64] = np.empty(0, np.int64)
+    """Numbers of the backwards, one a row."""
+    missing: npt.NDArray[np.bool_] = np.empty((0, 0), np.bool_)
+    """True where there was no gradient; of the same shape."""
+
+    @classmethod
+    def of(cls, values: npt.NDArray[np.float32], missing: npt.NDArray[np.bool_], recording: Recording) -> Gradients:
+        """`values` labelled with the backwards and parameters of `recording`."""
+        array = np.where(missing, np.float32(np.nan), values).view(cls)
+        array.parameters = tuple(parameter.name for parameter in recording.parameters)
+        array.backwards = recording.backwards()["number"].astype(np.int64)
+        array.missing = missing
+        return array
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.view(np.ndarray)[key]
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        return np.asarray(array)[()] if return_scalar else np.asarray(array)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """A data frame with the backwards as index and the parameters as columns.
+
+        Raises MissingToolError without pandas.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise MissingToolError(
+                "to_pandas needs pandas; install it with: pip install 'gradtrace[pandas]'"
+            ) from error
+        index = pd.Index(self.backwards, name="backward")
+        return pd.DataFrame(np.asarray(self), index=index, columns=list(self.parameters))
+
+
+class Trace:
+    """What was recorded, of one process or of several ranks; the methods that take `rank` mean one of them.
+
+    A live trace shows what was recorded up to now: `_refresh` is called before anything is read.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], recordings: Sequence[Recording]) -> None:
+        self.path = Path(path)
+        self._recordings = tuple(recordings)
+
+    def __repr__(self) -> str:
+        return f"<Trace {self.path} of {self.backwards} backwards>"
+
+    def __str__(self) -> str:
+        return self._text(width=100)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _refresh(self) -> None:
+        """See what was recorded since; a finished trace stays as it is."""
+
+    def close(self) -> None:
+        """Let go of what was read."""
+        for recording in self._recordings:
+            recording.close()
+
+    @property
+    def recordings(self) -> tuple[Recording, ...]:
+        """The data behind this, one recording a rank."""
+        self._refresh()
+        return self._recordings
+
+    def recording(self, rank: int = 0) -> Recording:
+        """The data of one rank. Raises GradtraceError where there is no such rank."""
+        found = self.recordings
+        for position, recording in enumerate(found):
+            if recording.meta.get("rank", position) == rank or (
+                rank == position and recording.meta.get("rank") is None
+            ):
+                return recording
+        raise GradtraceError(f"{self.path} has no rank {rank} (it has {len(found)})")
+
+    @property
+    def backwards(self) -> int:
+        """How many backwards were recorded, in the longest rank."""
+        return max(map(len, self.recordings))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Dotted names, as `named_parameters()` has them; the columns of `gradients`."""
+        return tuple(parameter.name for parameter in self.recordings[0].parameters)
+
+    @property
+    def snapshots(self) -> list[SnapshotRef]:
+        """The stored graphs, by backward."""
+        return self.recordings[0].snapshots
+
+    @property
+    def findings(self) -> list[Finding]:
+        """What is wrong with the run, gravest first."""
+        return self.diagnose()
+
+    def diagnose(
+        self,
+        *,
+        select: Sequence[str] = (),
+        ignore: Sequence[str] = (),
+        thresholds: Thresholds | Mapping[str, Any] | None = None,
+    ) -> list[Finding]:
+        """The findings of chosen rules (codes or their beginnings), gravest first.
+
+        Raises GradtraceError for an unknown code or threshold.
+        """
+        from gradtrace.renderers.findings import gravest_first
+        from gradtrace.rules import diagnose
+
+        return gravest_first(diagnose(self.recordings, select=select, ignore=ignore, thresholds=thresholds))
+
+    def graph(self, backward: int = -1, *, rank: int = 0) -> Graph:
+        """The autograd graph behind a backward (negative counts from the end) as a networkx MultiDiGraph.
+
+        Where that backward's own graph was not stored, the nearest one of the same structure. Raises GradtraceError
+        where there is none.
+        """
+        from gradtrace.graphs import to_networkx
+
+        recording = self.recording(rank)
+        return to_networkx(recording.snapshot(backward), recording.meta)
+
+    def gradients(self, statistic: str = "norm", *, rank: int = 0) -> Gradients:
+        """One of `model.STATISTICS` for every backward and parameter. Raises GradtraceError for an unknown name."""
+        recording = self.recording(rank)
+        values = recording.statistic(statistic)
+        return Gradients.of(values, recording.statistic("norm") < 0, recording)
+
+    def render(self, path: str | os.PathLike[str], backward: int = -1, *, rank: int = 0, **options: Any) -> Path:
+        """Draw the graph behind a backward; the format follows the ending of `path`.
+
+        `options` are those of `gradtrace.renderers.render_graph`. Raises GradtraceError for an unknown format or option
+        value.
+        """
+        from gradtrace.renderers import render_graph
+
+        render_graph(self.graph(backward, rank=rank), Path(path), findings=self.findings, **options)
+        return Path(path)
+
+    def _text(self, *, width: int, color: bool = False) -> str:
+        from gradtrace.renderers.text import render_text
+
+        return render_text(self.recordings, self.findings, path=self.path, width=width, color=color)
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        from gradtrace.renderers.text import to_html
+
+        return {"text/plain": str(self), "text/html": to_html(self._text(width=100, color=True))}
+
+
+def load(path: str | os.PathLike[str]) -> Trace:
+    """The trace in a file, or of all ranks in a folder.
+
+    Raises UnreadableTraceError where there is none, or one that is damaged or of a newer version.
+    """
+    return Trace(path, open_any(path))

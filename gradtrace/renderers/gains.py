@@ -1,0 +1,34 @@
+"""How much gradient a module passes on, from one measured snapshot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+from gradtrace.model import Edge, Snapshot
+
+_LEAVES = ("parameter", "input")
+
+
+def module_gains(snapshot: Snapshot, names: Iterable[str]) -> dict[str, float]:
+    """For each dotted name: L2 norm of what leaves the module towards its inputs over the norm of what reached it.
+
+    A module is all nodes of that name or below it. Modules at which the gradient ends, or that it does not reach, are
+    left out.
+    """
+    modules = {node.id: node.module or "" for node in snapshot.nodes}
+    leaves = {node.id for node in snapshot.nodes if node.kind in _LEAVES}
+    edges = [edge for edge in snapshot.edges if edge.grad_norm is not None and edge.target not in leaves]
+    gains = {}
+    for name in names:
+        inside = {node for node, module in modules.items() if module == name or module.startswith(f"{name}.")}
+        reached = _norm(edges, lambda edge, own=inside: edge.target in own and edge.source not in own)
+        left = _norm(edges, lambda edge, own=inside: edge.source in own and edge.target not in own)
+        if reached and left is not None:
+            gains[name] = left / reached
+    return gains
+
+
+def _norm(edges: Iterable[Edge], chosen: Callable[[Edge], bool]) -> float | None:
+    norms = [edge.grad_norm for edge in edges if chosen(edge) and edge.grad_norm is not None]
+    return math.hypot(*norms) if norms else None
