@@ -21,7 +21,7 @@ def encode(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
-        return value if math.isfinite(value) else {"$float": repr(value)}
+        return value if math.isfinite(value) else {"$float": str(float(value))}
     if isinstance(value, Source):
         return value._asdict()
     if isinstance(value, tuple):
@@ -30,7 +30,9 @@ def encode(value: Any) -> Any:
         return {"$list": [encode(item) for item in value]}
     if isinstance(value, Mapping):
         return _encode_mapping(value)
-    raise GradtraceError(f"a graph attribute of type {type(value).__name__} cannot be written; convert it to plain data")
+    raise GradtraceError(
+        f"a graph attribute of type {type(value).__name__} cannot be written; convert it to plain data"
+    )
 
 
 def _encode_mapping(value: Mapping[Any, Any]) -> dict[str, Any]:

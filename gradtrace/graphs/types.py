@@ -17,3 +17,20 @@ LEAVES = frozenset({"parameter", "input"})
 
 BOXES = frozenset({"module", "ops"})
 """Kinds of nodes that stand for several: a folded module, a group of ops outside any folded module."""
+
+_VIEWS = frozenset(
+    "Alias AsStrided Chunk Clone Conj Diagonal Expand Movedim Narrow Permute ReshapeAlias Select Slice Split "
+    "SplitWithSizes Squeeze Swapaxes T ToCopy Transpose Unbind Unfold UnsafeView Unsqueeze View ViewAsComplex "
+    "ViewAsReal".split()
+)
+
+
+def op_name(op: str | None) -> str:
+    """The op without what every autograd node's name has: "AddmmBackward0" -> "Addmm"."""
+    head, _, version = (op or "?").removeprefix("torch::autograd::").rpartition("Backward")
+    return head.lstrip("_") if head and (not version or version.isdigit()) else op or "?"
+
+
+def is_view(op: str | None) -> bool:
+    """Whether the op only looks at its input in another way: it hands its gradient on as it came."""
+    return op_name(op) in _VIEWS

@@ -1,0 +1,126 @@
+"""How well the gradient is at each node and edge, judged against the graph's own profile.
+
+What counts is the distance on a log scale from the level that the gradient has near the loss. No absolute threshold: a
+net that has converged has small gradients everywhere, and that is no illness.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from gradtrace.graphs.types import LEAVES, Facts, Graph, is_view
+
+DECADES = 3.0
+"""Orders of magnitude between the loss and a node before it counts as starved or flooded. Layers in working nets lie
+within one or two; at three, a step that suits one end moves the other by a thousandth or a thousandfold."""
+
+NEAR = 0.1
+"""Share of the ops, nearest the loss first, that tell the level of the gradient there; within these bounds:"""
+
+FEWEST, MOST = 5, 32
+
+SEVERITY = ("ok", "none", "zero", "vanishing", "exploding", "nan")
+"""Healths, from the least to the most telling."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """The level of a graph's gradient near its loss, as log10 of a norm; None where nothing was measured."""
+
+    level: float | None
+
+    def health(self, norm: float | None, nonfinite: int | None = None) -> str:
+        """ "nan" (any non-finite element), "zero", "vanishing", "exploding", "ok", or "none" for no gradient."""
+        if nonfinite or (norm is not None and not math.isfinite(norm)):
+            return "nan"
+        if norm is None or self.level is None:
+            return "none"
+        if norm == 0:
+            return "zero"
+        distance = math.log10(norm) - self.level
+        return "vanishing" if distance < -DECADES else "exploding" if distance > DECADES else "ok"
+
+
+def profile(graph: Graph) -> Profile:
+    """The level of the gradient near the loss: the median over the tenth of the ops that are nearest to it."""
+    levels = [math.log10(norm) for norm in _norms_from_root(graph)]
+    near = sorted(levels[: min(MOST, max(FEWEST, int(len(levels) * NEAR)))])
+    return Profile(near[len(near) // 2] if near else None)
+
+
+def _norms_from_root(graph: Graph) -> Iterable[float]:
+    """Finite positive norms of ops, breadth first from the roots."""
+    roots = [root for root in graph.graph.get("roots", ()) if root in graph]
+    seen, queue = set(roots), deque(roots)
+    while queue:
+        node = queue.popleft()
+        facts = graph.nodes[node]
+        norm = facts.get("grad_norm")
+        if norm and math.isfinite(norm) and facts.get("kind") not in LEAVES:
+            yield norm
+        fresh = [target for target in graph.adj[node] if target not in seen]
+        seen.update(fresh)
+        queue.extend(fresh)
+
+
+def with_health(graph: Graph) -> Graph:
+    """A copy of `graph` whose nodes and edges carry `health`, and the graph `level`; `graph` itself where it has them.
+
+    A leaf, and the views between it and its op, count as starved only where that op is starved too: the gradient of a
+    bias in front of a normalisation is zero but for rounding, in a net that learns well.
+    """
+    if "level" in graph.graph:
+        return graph
+    found = profile(graph)
+    result = graph.copy()
+    result.graph["level"] = found.level
+    for facts in _all_facts(result):
+        facts["health"] = found.health(facts.get("grad_norm"), facts.get("nonfinite"))
+    _excuse_tails(result)
+    return result
+
+
+def _all_facts(graph: Graph) -> Iterable[Facts]:
+    yield from (facts for _, facts in graph.nodes(data=True))
+    yield from (facts for _, _, facts in graph.edges(data=True))
+
+
+def _excuse_tails(graph: Graph) -> None:
+    tails = _tails(graph)
+    starved = [node for node, facts in graph.nodes(data=True) if facts["health"] == "vanishing" and node not in tails]
+    inherited: set[int] = set()
+    while starved:
+        fresh = [target for target in graph.adj[starved.pop()] if target in tails and target not in inherited]
+        inherited.update(fresh)
+        starved.extend(fresh)
+    for node in tails - inherited:
+        for facts in (graph.nodes[node], *(edge for _, _, edge in graph.in_edges(node, data=True))):
+            if facts["health"] == "vanishing":
+                facts["health"] = "ok"
+
+
+def _tails(graph: Graph) -> set[int]:
+    """Leaves, and the views between a leaf and the op that uses it."""
+    tails = {node for node, kind in graph.nodes(data="kind") if kind in LEAVES}
+    stack = list(tails)
+    while stack:
+        for source in graph.pred[stack.pop()]:
+            if source not in tails and len(graph.adj[source]) == 1 and is_view(graph.nodes[source].get("op")):
+                tails.add(source)
+                stack.append(source)
+    return tails
+
+
+def worst(healths: Iterable[str]) -> str:
+    """The health to show for several parts: an illness wins, then "ok" over parts that got nothing."""
+    present = set(healths)
+    for health in ("nan", "exploding", "vanishing"):
+        if health in present:
+            return health
+    for health in ("ok", "zero"):
+        if health in present:
+            return health
+    return "none"

@@ -1,0 +1,105 @@
+"""Sums over several nodes or edges: what a box that stands for them may honestly say."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from gradtrace.graphs.health import worst
+from gradtrace.graphs.types import LEAVES, Facts, Graph
+
+
+def size(facts: Facts) -> int:
+    """How many autograd nodes a node of a graph stands for."""
+    return int(facts.get("nodes", 1))
+
+
+def numel(facts: Facts) -> int:
+    """How many parameter elements a node stands for."""
+    if "parameters" in facts:
+        return int(facts["parameters"])
+    return math.prod(facts.get("shape") or ()) if facts.get("kind") == "parameter" else 0
+
+
+def ops(facts: Facts) -> Counter[str]:
+    """How many autograd nodes of each op a node stands for."""
+    return Counter(facts["ops"]) if "ops" in facts else Counter({facts.get("op") or "?": 1})
+
+
+def total(members: Iterable[Facts]) -> Facts:
+    """What adds up: nodes, parameters, saved bytes, seconds, ops; and the worst health."""
+    members = list(members)
+    counts: Counter[str] = Counter()
+    for facts in members:
+        counts.update(ops(facts))
+    seconds = [facts["seconds"] for facts in members if facts.get("seconds") is not None]
+    return {
+        "nodes": sum(map(size, members)),
+        "parameters": sum(map(numel, members)),
+        "saved_bytes": sum(facts.get("saved_bytes") or 0 for facts in members),
+        "seconds": sum(seconds) if seconds else None,
+        "nonfinite": sum(facts.get("nonfinite") or 0 for facts in members),
+        "ops": dict(counts.most_common()),
+        "health": worst(facts.get("health", "none") for facts in members),
+    }
+
+
+def root_sum_square(norms: Iterable[float | None]) -> float | None:
+    """The norm of parts that do not overlap; None where no part is known."""
+    known = [norm for norm in norms if norm is not None]
+    return math.hypot(*known) if known else None
+
+
+def gradient_through(graph: Graph, members: set[int]) -> tuple[float | None, float | None]:
+    """Norm of the gradient that enters `members` from outside, and of what leaves them towards other ops.
+
+    Where all that reaches a node crosses the border, the node's own norm is exact. Where only some of it does, the
+    shares on the edges are all there is, and they add as parts that do not overlap. What ends in a parameter is no part
+    of either: it is used up there, not handed on.
+    """
+    entered, left = [], []
+    for node in members:
+        if graph.nodes[node].get("kind") not in LEAVES:
+            entered.append(_crossing(graph, node, members, inward=True))
+    for node in {target for member in members for target in graph.adj[member]} - members:
+        if graph.nodes[node].get("kind") != "parameter":
+            left.append(_crossing(graph, node, members, inward=False))
+    return root_sum_square(entered), root_sum_square(left)
+
+
+def _crossing(graph: Graph, node: int, members: set[int], *, inward: bool) -> float | None:
+    """Norm of what reaches `node` from outside of `members` (`inward`) or from inside."""
+    sources = graph.pred[node]
+    crossing = [source for source in sources if (source in members) != inward]
+    if len(crossing) == len(sources):
+        return graph.nodes[node].get("grad_norm") if crossing or inward else None
+    return root_sum_square(
+        graph.edges[source, node, key].get("grad_norm") for source in crossing for key in sources[source]
+    )
+
+
+def gain(entered: float | None, left: float | None) -> float | None:
+    """`left` over `entered`, where that is a number."""
+    return left / entered if entered and left is not None else None
+
+
+def span(values: Iterable[float | None]) -> tuple[float, float] | None:
+    """Smallest and largest of what is known and finite."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    return (min(known), max(known)) if known else None
+
+
+def merge_edges(parts: Sequence[Facts]) -> Facts:
+    """Several edges between the same two boxes as one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return dict(first)
+    return {
+        "input_nr": None,
+        "shape": first.get("shape") if all(part.get("shape") == first.get("shape") for part in parts) else None,
+        "dtype": first.get("dtype") if all(part.get("dtype") == first.get("dtype") for part in parts) else None,
+        "grad_norm": root_sum_square(part.get("grad_norm") for part in parts),
+        "health": worst(part.get("health", "none") for part in parts),
+        "count": sum(part.get("count", 1) for part in parts),
+    }

@@ -1,0 +1,130 @@
+"""All ways of the gradient from one node to another, without listing them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from gradtrace.errors import GradtraceError
+from gradtrace.graphs.focus import between
+from gradtrace.graphs.order import topological
+from gradtrace.graphs.types import Facts, Graph, op_name
+
+
+class Way(NamedTuple):
+    """One way from source to target: its nodes, and the product of the gains along it."""
+
+    nodes: tuple[int, ...]
+    gain: float
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """`graph` holds every way from source to target and nothing else; `count` tells how many there are.
+
+    `best` and `worst` are the ways that hand on most and least of the gradient; None where gains were not measured.
+    """
+
+    graph: Graph
+    count: int
+    best: Way | None
+    worst: Way | None
+
+    def __str__(self) -> str:
+        ways = "1 way" if self.count == 1 else f"{_human(self.count)} ways"
+        if self.best is None or self.worst is None:
+            return ways
+        spread = "" if self.count == 1 else f" to {self.worst.gain:.2g}"
+        return f"{ways}, gain {self.best.gain:.2g}{spread}"
+
+
+def paths(graph: Graph, source: int | str | None = None, target: int | str = "") -> Paths:
+    """All ways of the gradient from `source` (the loss by default) to `target`.
+
+    Both are a node's id, or the name of a parameter, input, module or op (a module stands for all of its nodes). The
+    ways of a net with skip connections are too many to list: they are counted, and the best and worst found, by one
+    sweep in topological order. The gain of a step is the norm on the edge over the norm that reached its source.
+
+    Raises GradtraceError for an unknown name and where no way exists.
+    """
+    starts = set(graph.graph.get("roots", ())) if source in (None, "", "loss") else resolve(graph, source)
+    ends = resolve(graph, target)
+    part = between(graph, starts, ends)
+    if not len(part):
+        raise GradtraceError(f"no gradient flows from {source or 'the loss'} to {target}; see GT301")
+    order = topological(part)
+    starts = {node for node in starts if node in part and not any(True for _ in part.predecessors(node))}
+    ends = {node for node in ends if node in part and not any(True for _ in part.successors(node))}
+    part.graph["roots"] = tuple(node for node in order if node in starts)
+    return Paths(
+        part, _count(part, order, starts, ends), _extreme(part, order, ends, 1.0), _extreme(part, order, ends, -1.0)
+    )
+
+
+def resolve(graph: Graph, name: int | str | None) -> set[int]:
+    """The nodes that `name` stands for. GradtraceError where there are none."""
+    if isinstance(name, int) or (isinstance(name, str) and name.isdigit() and int(name) in graph):
+        found = {int(name)} & set(graph)
+    else:
+        found = _named(graph, str(name))
+    if not found:
+        raise GradtraceError(f"the graph has no node, parameter, module or op {name!r}")
+    return found
+
+
+def _named(graph: Graph, name: str) -> set[int]:
+    """Nodes of that name; else of that module; else of that op."""
+    named = {
+        node for node, facts in graph.nodes(data=True) if facts.get("name") == name and facts.get("kind") != "module"
+    }
+    prefix = name + "."
+    inside = {node for node, path in graph.nodes(data="module") if path and (path == name or path.startswith(prefix))}
+    return named or inside or {node for node, op in graph.nodes(data="op") if op and name in (op, op_name(op))}
+
+
+def _count(graph: Graph, order: list[int], starts: set[int], ends: set[int]) -> int:
+    ways = dict.fromkeys(order, 0) | dict.fromkeys(starts, 1)
+    for node in order:
+        for _, target in graph.out_edges(node):
+            ways[target] += ways[node]
+    return sum(ways[end] for end in ends)
+
+
+def _extreme(graph: Graph, order: list[int], ends: set[int], sign: float) -> Way | None:
+    """The way of largest (`sign` 1) or smallest (-1) gain; longest path in log space."""
+    score: dict[int, float] = dict.fromkeys(graph.graph["roots"], 0.0)
+    came_from: dict[int, int] = {}
+    for node in order:
+        for _, target, facts in graph.out_edges(node, data=True):
+            step = sign * _log_gain(graph.nodes[node], facts)
+            if node in score and step == step and score[node] + step > score.get(target, -math.inf):
+                score[target], came_from[target] = score[node] + step, node
+    reached = [end for end in ends if end in score]
+    if not reached:
+        return None
+    end = max(reached, key=lambda node: (score[node], -node))
+    return Way(_trace(came_from, end), _power(sign * score[end]))
+
+
+def _log_gain(facts: Facts, edge: Facts) -> float:
+    """log10 of the step's gain; NaN where it was not measured, a very small number for a gain of zero."""
+    reached, handed_on = facts.get("grad_norm"), edge.get("grad_norm")
+    if not reached or handed_on is None or not (math.isfinite(reached) and math.isfinite(handed_on)):
+        return math.nan
+    return math.log10(handed_on / reached) if handed_on else -400.0
+
+
+def _power(exponent: float) -> float:
+    return 0.0 if exponent < -320 else math.inf if exponent > 308 else float(10.0**exponent)
+
+
+def _trace(came_from: dict[int, int], end: int) -> tuple[int, ...]:
+    nodes = [end]
+    while nodes[-1] in came_from:
+        nodes.append(came_from[nodes[-1]])
+    return tuple(reversed(nodes))
+
+
+def _human(count: int) -> str:
+    return f"{count:,}" if count < 10**6 else f"about 10^{len(str(count)) - 1}"
