@@ -8,26 +8,32 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import chain
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gradtrace.model import Event, Finding, Module, Optimizer, Parameter, Snapshot, Source
-from gradtrace.store.blocks import Records, Values
+from gradtrace.store.claim import HEARTBEAT_SECONDS
 from gradtrace.store.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from gradtrace.model import Event, Finding, Module, Optimizer, Parameter, Snapshot, Source
+    from gradtrace.store.blocks import Records, Values
+
+    _Row: TypeAlias = tuple[tuple[Any, ...] | None, Sequence[tuple[Any, ...]], Values | None]
+    _Entry: TypeAlias = _Row | Callable[[], object] | threading.Event
 
 FLUSH_SECONDS = 1.0
 """The most that a killed program loses."""
 
-_BEAT_SECONDS = 10.0
 _BACKLOG = 1024
-"""Entries after which the thread is woken before its time, to bound memory."""
+"""Waiting entries from which on the thread is woken before its time."""
+_MOST_WAITING = 1 << 14
+"""Waiting entries at which a disk that does not keep up is given up, so that memory stays bounded."""
 
 _PATIENCE = 30.0
-"""Seconds to wait for a file system that hangs before the program goes on without."""
-
-_Row: TypeAlias = "tuple[Sequence[tuple[Any, ...]], Sequence[tuple[Any, ...]], Sequence[Values]]"
-_Task: TypeAlias = Callable[[], object]
+"""Seconds to wait for a file system that hangs, in `flush` and `close`, before the program goes on without."""
+_FORK_PATIENCE = 1.0
+"""Seconds that a fork may wait for the end of a write."""
 
 _live: weakref.WeakSet[BackgroundWriter] = weakref.WeakSet()
 
@@ -48,12 +54,13 @@ class BackgroundWriter:
         self.error: str | None = None
         """What ended the writing, if something did."""
         self._on_error = on_error
-        self._queue: deque[_Row | _Task | threading.Event] = deque()
+        self._queue: deque[_Entry] = deque()
         self._structures: dict[str, int] = {}
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._wake = threading.Event()
         self._beaten = time.monotonic()
-        self._idle = False
+        self._silent = False
         self._ending = False
         self._thread = threading.Thread(target=self._run, name="gradtrace-writer", daemon=True)
         self._thread.start()
@@ -63,14 +70,11 @@ class BackgroundWriter:
     def put_row(
         self, backward: tuple[Any, ...] | None, loop: Sequence[tuple[Any, ...]] = (), values: Values | None = None
     ) -> None:
-        """One backward record with its statistics, float32 (STATISTICS, parameters), after loop records; or only these.
+        """One backward record with its statistics, float32 (STATISTICS, parameters), and the loop records up to it.
 
-        The arrays must not change any more.
+        Without a backward (and values), loop records only. What is passed must not change any more.
         """
-        if backward is None or values is None:
-            self._put(((), loop, ()))
-        else:
-            self._put(((backward,), loop, (values,)))
+        self._put((backward, loop, values))
 
     def put_block(self, backwards: Records, loop: Records, values: Values) -> None:
         self._put(lambda: self._writer.put_block(backwards, loop, values))
@@ -119,9 +123,9 @@ class BackgroundWriter:
     def put_sample(self, name: str, at: int, values: Values) -> None:
         self._put(lambda: self._writer.put_sample(name, at, values))
 
-    def flush(self, wait: bool = True) -> None:
+    def flush(self, *, wait: bool = True) -> None:
         """Have everything written now; `wait` until it is."""
-        if self._idle:
+        if self._silent:
             return
         done = threading.Event()
         self._put(done)
@@ -133,36 +137,39 @@ class BackgroundWriter:
     def close(self) -> None:
         """Write what is left, mark the trace as ended in order and end the thread."""
         atexit.unregister(self.close)
-        if self._idle and not self._thread.is_alive():
-            return
         self._ending = True
         self._wake.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(_PATIENCE)
 
-    def _put(self, entry: _Row | _Task | threading.Event) -> None:
-        if self._idle:
+    def _put(self, entry: _Entry) -> None:
+        if self._silent:
             return
         self._queue.append(entry)
-        if len(self._queue) > _BACKLOG:
+        waiting = len(self._queue)
+        if waiting > _BACKLOG:
             self._wake.set()
+            if waiting > _MOST_WAITING:
+                self._give_up("the disk does not keep up")
 
     def _run(self) -> None:
         try:
-            while not self._ending:
+            while not (self._ending or self._silent):
                 self._wake.wait(FLUSH_SECONDS)
                 self._wake.clear()
-                self._drain()
-            self._drain()
-            self._idle = True
-            self._writer.close()
-        except Exception as error:  # whatever it is, the traced program must not feel it
-            self._fail(error)
+                with self._writing:
+                    self._drain()
+            with self._writing:
+                self._finish()
+        except Exception as error:  # noqa: BLE001 (whatever it is, the traced program must not feel it)
+            self._writer.abandon()
+            known = error.strerror if isinstance(error, OSError) else None
+            self._give_up(known or str(error) or type(error).__name__)
 
     def _drain(self) -> None:
-        """Write what has been handed over, single rows gathered to blocks, and commit; then answer who waits."""
-        waiting = []
+        """Write what has been handed over, single rows gathered to a block, and commit; then answer who waits."""
         rows: list[_Row] = []
+        waiting: list[threading.Event] = []
         for _ in range(len(self._queue)):
             entry = self._queue.popleft()
             if isinstance(entry, tuple):
@@ -178,33 +185,60 @@ class BackgroundWriter:
         for event in waiting:
             event.set()
 
+    def _finish(self) -> None:
+        if self._silent:
+            self._writer.abandon()
+            return
+        self._drain()
+        self._silent = True
+        self._writer.close()
+
     def _put_rows(self, rows: list[_Row]) -> None:
-        if rows:
-            backwards, loop, values = (list(chain.from_iterable(column)) for column in zip(*rows, strict=True))
-            self._writer.put_rows(backwards, loop, values)
-            rows.clear()
+        if not rows:
+            return
+        self._writer.put_rows(
+            [backward for backward, _, _ in rows if backward is not None],
+            [record for _, loop, _ in rows for record in loop],
+            [values for _, _, values in rows if values is not None],
+        )
+        rows.clear()
 
     def _beat(self) -> None:
-        if time.monotonic() - self._beaten > _BEAT_SECONDS:
+        if time.monotonic() - self._beaten > HEARTBEAT_SECONDS:
             self._beaten = time.monotonic()
             self._writer.beat()
 
-    def _fail(self, error: Exception) -> None:
-        self._idle = True
+    def _give_up(self, reason: str) -> None:
+        """Stop writing, and say so once."""
+        self._silent = True
         self._queue.clear()
-        self._writer.abandon()
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        self.error = f"{self.path} can no longer be written ({reason}); what was flushed before stays readable"
+        self.error = f"{self.path} can no longer be written ({reason}); what was written before stays readable"
         if self._on_error is not None:
             self._on_error(self.error)
 
 
-def _silence_child() -> None:
-    """The file and its thread belong to the parent."""
+_held: list[BackgroundWriter] = []
+_inherited: list[BackgroundWriter] = []
+"""In a forked child: the parent's writers, kept so that their connections are not closed under the parent's feet."""
+
+
+def _before_fork() -> None:
+    """No fork in the middle of a write: the child would inherit SQLite's locks and a transaction half done."""
+    _held.extend(writer for writer in list(_live) if writer._writing.acquire(timeout=_FORK_PATIENCE))
+
+
+def _after_fork_in_parent() -> None:
+    while _held:
+        _held.pop()._writing.release()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
     for writer in list(_live):
-        writer._idle = True
+        writer._silent = True
         atexit.unregister(writer.close)
+        _inherited.append(writer)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_silence_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +11,9 @@ import numpy.typing as npt
 from gradtrace.model import ABSENT, BACKWARD, LOOP, STATISTICS
 from gradtrace.store.codec import checksum, pack_floats, shuffle, unpack_floats, unshuffle, verify
 from gradtrace.store.schema import plane_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 Records: TypeAlias = npt.NDArray[np.void]
 Values: TypeAlias = npt.NDArray[np.float32]

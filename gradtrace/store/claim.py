@@ -4,67 +4,73 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import sqlite3
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradtrace.errors import UnwritableTraceError
 from gradtrace.store.codec import loads
-from gradtrace.store.schema import APPLICATION_ID, SIDE_FILES
+from gradtrace.store.reading import read_only
+from gradtrace.store.schema import APPLICATION_ID, SIDE_FILES, side_file
 
-_OPEN: set[Path] = set()
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_open: set[Path] = set()
 """Paths that this process is writing."""
 
-_CLAIM_PATIENCE = 5.0
-"""Seconds to wait for another process that is opening the same path; opening takes milliseconds."""
+_CLAIM_SECONDS = 5.0
+"""Age at which another process's claim is void: opening takes milliseconds, so that process was killed meanwhile."""
 
-_HEARTBEAT_PATIENCE = 60.0
-"""Seconds without a write after which a writer on another machine is taken for dead (it beats every 10)."""
+HEARTBEAT_SECONDS = 10.0
+"""A writer touches its file this often."""
+_DEAD_SECONDS = 6 * HEARTBEAT_SECONDS
+"""Silence after which a writer that cannot be asked (it ran on another machine) is taken for dead."""
 
 
 def writer_identity() -> dict[str, Any]:
     """What tells other processes whether the writer of a trace still lives."""
     pid = os.getpid()
-    return {"host": os.uname().nodename if hasattr(os, "uname") else "", "pid": pid, "birth": _birth(pid)}
+    return {"host": platform.node(), "pid": pid, "birth": _birth(pid)}
 
 
 @contextlib.contextmanager
 def claimed(path: Path) -> Iterator[None]:
-    """Hold `path` while a trace is created there; afterwards an earlier trace at it is gone.
+    """Hold the resolved `path` while a trace is created there; an earlier trace at it is gone by then.
 
     Raises UnwritableTraceError where the path holds something else or a trace that a live process writes.
     """
-    with _only_one(path.with_name(path.name + "-claim")):
-        if path in _OPEN:
-            raise UnwritableTraceError(f"{path} is being written by this process; close that trace or choose another out=")
-        _retire(path)
-        yield
-        _OPEN.add(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _only_one(side_file(path, "-claim")):
+            _retire(path)
+            yield
+            _open.add(path)
+    except OSError as error:
+        raise UnwritableTraceError(
+            f"cannot write {path} ({error.strerror}); choose a place where you may write with out="
+        ) from error
 
 
 def release(path: Path) -> None:
     """The inverse of `claimed`, when the trace is closed."""
-    _OPEN.discard(path)
+    _open.discard(path)
 
 
 @contextlib.contextmanager
 def _only_one(lock: Path) -> Iterator[None]:
     """Exclusion by a file made with O_EXCL, which holds on network file systems too."""
-    deadline = time.monotonic() + _CLAIM_PATIENCE
     while True:
         try:
             os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             break
         except FileExistsError:
-            if time.monotonic() > deadline:  # whoever made it was killed while opening
-                lock.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # released just now
+                if time.time() - lock.stat().st_mtime > _CLAIM_SECONDS:
+                    lock.unlink()
             time.sleep(0.01)
-        except OSError as error:
-            raise UnwritableTraceError(
-                f"cannot write a trace in {lock.parent} ({error.strerror}); choose a folder you may write to with out="
-            ) from error
     try:
         yield
     finally:
@@ -72,58 +78,48 @@ def _only_one(lock: Path) -> Iterator[None]:
 
 
 def _retire(path: Path) -> None:
-    """Remove an earlier trace at `path` that nobody writes any more."""
+    """Remove an earlier trace that nobody writes any more."""
+    if path in _open:
+        raise UnwritableTraceError(f"{path} is being written by this process; close that trace or choose another out=")
     if not path.exists():
         return
     if not path.is_file():
-        raise UnwritableTraceError(f"{path} is not a file; choose another out=")
-    if path.stat().st_size and not _is_trace(path):
-        raise UnwritableTraceError(f"{path} exists and is no gradtrace trace, so it is left alone; choose another out=")
+        raise UnwritableTraceError(f"{path} is no file; choose another out=")
     if path.stat().st_size:
-        _refuse_live(path)
-    for suffix in (*SIDE_FILES, ""):
-        Path(f"{path}{suffix}").unlink(missing_ok=True)
+        _refuse_foreign(path)
+    for suffix in (*SIDE_FILES, ""):  # a journal left alone would be replayed into the new file
+        side_file(path, suffix).unlink(missing_ok=True)
 
 
-def _query(path: Path, statement: str) -> Any:
-    """One value from the database at `path`, None where it cannot be had.
-
-    Only through SQLite: closing a plain file handle would drop the locks that this process holds on the file.
-    """
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(
-        sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=1)
-    ) as connection:
-        row = connection.execute(statement).fetchone()
-        return row[0] if row else None
-    return None
-
-
-def _is_trace(path: Path) -> bool:
-    return bool(_query(path, "PRAGMA application_id") == APPLICATION_ID)
-
-
-def _refuse_live(path: Path) -> None:
-    closed = _query(path, "SELECT data FROM meta WHERE key = 'closed'")
-    writer = _query(path, "SELECT data FROM meta WHERE key = 'writer'")
-    if closed == "true" or writer is None:
+def _refuse_foreign(path: Path) -> None:
+    if _value(path, "PRAGMA application_id") != APPLICATION_ID:
+        raise UnwritableTraceError(f"{path} exists and is no gradtrace trace, so it stays; choose another out=")
+    identity = _value(path, "SELECT data FROM meta WHERE key = 'writer'")
+    if identity is None or _value(path, "SELECT data FROM meta WHERE key = 'closed'") == "true":
         return
-    identity = loads(writer)
-    if _lives(identity, path):
+    writer = loads(identity)
+    if _lives(writer, path):
         raise UnwritableTraceError(
-            f"{path} is being written by process {identity['pid']} on {identity['host']}; stop it or choose another out="
+            f"{path} is being written by process {writer['pid']} on {writer['host']}; end that or choose another out="
         )
 
 
-def _lives(identity: dict[str, Any], path: Path) -> bool:
-    mine = writer_identity()
-    if identity["host"] != mine["host"]:
-        return time.time() - path.stat().st_mtime < _HEARTBEAT_PATIENCE
-    if identity["pid"] == mine["pid"]:
+def _value(path: Path, statement: str) -> Any:
+    """One value from the database at `path`; None where it cannot be had, as in a damaged one."""
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(read_only(path)) as connection:
+        return connection.execute(statement).fetchone()[0]
+    return None
+
+
+def _lives(writer: dict[str, Any], path: Path) -> bool:
+    if writer["host"] != platform.node() or os.name == "nt":
+        return time.time() - path.stat().st_mtime < _DEAD_SECONDS
+    if writer["pid"] == os.getpid():
         return False
-    return _process_exists(identity["pid"]) and identity["birth"] == _birth(identity["pid"])
+    return _exists(writer["pid"]) and writer["birth"] == _birth(writer["pid"])
 
 
-def _process_exists(pid: int) -> bool:
+def _exists(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -136,10 +132,10 @@ def _process_exists(pid: int) -> bool:
 def _birth(pid: int) -> str | None:
     """When a process began, in the kernel's ticks, so that a reused process id is not taken for it.
 
-    None where there is no /proc, and for a process that is dead but not yet waited for.
+    None where there is no /proc, and for a process that has ended but was not waited for.
     """
     try:
-        state, *rest = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        state, *rest = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except (OSError, UnicodeDecodeError):
         return None
-    return rest[18] if state not in "ZX" else None
+    return None if state in "ZX" else rest[18]

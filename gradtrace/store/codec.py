@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ def _plain(value: object) -> object:
         return value.item()
     if isinstance(value, np.ndarray):
         return value.tolist()
-    if isinstance(value, Set):
+    if isinstance(value, AbstractSet):
         return sorted(value, key=repr)
     if isinstance(value, Mapping):
         return dict(value)
@@ -52,7 +53,7 @@ def verify(key: object, data: str | bytes, expected: int) -> None:
 
 
 def inflate(data: bytes, limit: int = MAX_INFLATED) -> bytes:
-    """Decompress `data`. Raises ValueError (or zlib.error) where it is damaged or unfolds to more than `limit` bytes."""
+    """Decompress `data`. Raises ValueError or zlib.error where it is damaged or unfolds to more than `limit` bytes."""
     machine = zlib.decompressobj()
     content = machine.decompress(data, limit + 1)
     if len(content) > limit or not machine.eof:
@@ -62,7 +63,7 @@ def inflate(data: bytes, limit: int = MAX_INFLATED) -> bytes:
 
 def shuffle(records: npt.NDArray[np.void]) -> bytes:
     """Records compressed byte plane by byte plane, which makes slowly changing fields nearly free."""
-    planes = records.view(np.uint8).reshape(len(records), records.dtype.itemsize).T
+    planes = np.ascontiguousarray(records).view(np.uint8).reshape(len(records), records.dtype.itemsize).T
     return zlib.compress(planes.tobytes(), 6)
 
 

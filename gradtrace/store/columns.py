@@ -63,7 +63,7 @@ def _encode(values: Column) -> tuple[str, list[Any] | None, list[_Array]]:
     types = set(map(type, values)) - {type(None)}
     if all(issubclass(kind, (int, np.integer)) and kind is not bool for kind in types):
         known = [value for value in values if value is not None]
-        if -(2**62) <= min(known) and max(known) < 2**62:
+        if min(known) >= -(2**62) and max(known) < 2**62:
             return "int", None, [*_mask(values, known), _differences(known)]
     elif all(issubclass(kind, (float, np.floating)) for kind in types):
         known = [value for value in values if value is not None]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gradtrace.errors import UnreadableTraceError
 from gradtrace.store.recording import Recording
+
+if TYPE_CHECKING:
+    import os
 
 SUFFIX = ".gradtrace"
 
@@ -30,5 +33,5 @@ def open_any(path: str | os.PathLike[str]) -> list[Recording]:
 
 def _rank(recording: Recording) -> tuple[bool, int, str]:
     rank = recording.meta.get("rank")
-    known = isinstance(rank, int)
-    return (not known, rank if known else 0, recording.path.name)
+    known = rank if isinstance(rank, int) else None
+    return (known is None, known or 0, recording.path.name)

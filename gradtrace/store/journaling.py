@@ -7,19 +7,21 @@ import os
 import sqlite3
 from pathlib import Path
 
-from gradtrace.store.schema import SIDE_FILES
+from gradtrace.store.schema import SIDE_FILES, side_file
 
-_NETWORK = {"nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "smbfs", "beegfs", "ceph", "fuse.sshfs", "9p", "afs", "glusterfs"}
-"""File systems on which the shared memory of a write-ahead log does not reach other machines even where it seems to work."""
+_NETWORK = frozenset(
+    ("nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "beegfs", "ceph", "fuse.sshfs", "9p", "afs", "glusterfs")
+)
+"""Where the shared memory of a write-ahead log does not reach other machines, though it may seem to."""
 
 
 def choose(path: Path) -> str:
-    """"WAL" or "TRUNCATE", for a trace at `path`."""
+    """The journal mode for a trace at `path`: "WAL" or "TRUNCATE"."""
     return "WAL" if _file_system(path.parent) not in _NETWORK and _wal_works(path) else "TRUNCATE"
 
 
 def _wal_works(path: Path) -> bool:
-    """Write through a write-ahead log beside `path` and read it back; some file systems fail only at the first write."""
+    """Write through a log beside `path` and read it back: some file systems fail only at the first write."""
     probe = path.with_name(f"{path.name}-probe{os.getpid()}")
     try:
         with contextlib.closing(sqlite3.connect(probe, timeout=1, isolation_level=None)) as writer:
@@ -33,7 +35,7 @@ def _wal_works(path: Path) -> bool:
         return False
     finally:
         for suffix in ("", *SIDE_FILES):
-            Path(f"{probe}{suffix}").unlink(missing_ok=True)
+            side_file(probe, suffix).unlink(missing_ok=True)
 
 
 def _file_system(folder: Path) -> str | None:

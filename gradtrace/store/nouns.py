@@ -51,3 +51,7 @@ def decode_event(text: str) -> Event:
 
 def decode_finding(text: str) -> Finding:
     return Finding.from_dict(_object(text))
+
+
+def decode_text(text: str) -> str:
+    return str(loads(text))

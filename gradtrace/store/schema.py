@@ -18,7 +18,12 @@ Text content is JSON; binary content is little-endian.
 
 from __future__ import annotations
 
-from gradtrace.model import STATISTICS
+from typing import TYPE_CHECKING
+
+from gradtrace.model import SCHEMA_VERSION, STATISTICS
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 APPLICATION_ID = 0x67726164
 """`PRAGMA application_id` of a trace: the letters "grad"."""
@@ -26,13 +31,14 @@ APPLICATION_ID = 0x67726164
 SIDE_FILES = ("-journal", "-wal", "-shm")
 """What SQLite keeps beside a database while it is written."""
 
-_ITEMS = ("parameter", "module", "optimizer", "source", "structure", "event", "finding")
+ITEM_TABLES = ("parameter", "module", "optimizer", "source", "structure", "event", "finding")
+"""Tables of `id`, JSON and checksum."""
 
 TABLES = {
     "meta": "CREATE TABLE meta (key TEXT PRIMARY KEY, data TEXT NOT NULL, sum INTEGER NOT NULL)",
     **{
         name: f"CREATE TABLE {name} (id INTEGER PRIMARY KEY, data TEXT NOT NULL, sum INTEGER NOT NULL)"
-        for name in _ITEMS
+        for name in ITEM_TABLES
     },
     "graph": "CREATE TABLE graph (id INTEGER PRIMARY KEY, data BLOB NOT NULL, sum INTEGER NOT NULL)",
     "snapshot": (
@@ -50,7 +56,10 @@ TABLES = {
     ),
     "plane": "CREATE TABLE plane (id INTEGER PRIMARY KEY, data BLOB NOT NULL, sum INTEGER NOT NULL)",
 }
-"""The statement that makes each table, as SQLite stores it; a reader compares them before it trusts a file."""
+"""The statement that makes each table, as SQLite stores it."""
+
+LAYOUTS = {SCHEMA_VERSION: TABLES}
+"""The tables of each version that can be read; a reader compares them before it trusts a file."""
 
 _PLANES_A_BLOCK = 16
 """Room for further statistics without a change of layout."""
@@ -59,3 +68,8 @@ _PLANES_A_BLOCK = 16
 def plane_id(block: int, statistic: str) -> int:
     """The row of one statistic of a block in table `plane`."""
     return block * _PLANES_A_BLOCK + STATISTICS.index(statistic)
+
+
+def side_file(path: Path, suffix: str) -> Path:
+    """The file that SQLite keeps beside the one at `path`."""
+    return path.with_name(path.name + suffix)

@@ -7,13 +7,15 @@ were on. Sequence numbers grow with every backward, so they go with the measured
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gradtrace.model import Edge, Node, Snapshot, Source
 from gradtrace.store.codec import dumps, loads
 from gradtrace.store.columns import decode_columns, encode_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 _BARE_NODE = ("id", "op", "kind", "shape", "dtype", "device", "saved_bytes", "attributes")
 _ANNOTATIONS = ("name", "module", "module_type", "call", "source")

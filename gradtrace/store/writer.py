@@ -3,44 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sqlite3
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradtrace.errors import UnwritableTraceError
-from gradtrace.model import SCHEMA_VERSION, STATISTICS, Event, Finding, Module, Optimizer, Parameter, Snapshot, Source
+from gradtrace.model import SCHEMA_VERSION, Event, Finding, Module, Optimizer, Parameter, Snapshot, Source
 from gradtrace.store import journaling
-from gradtrace.store.blocks import (
-    Block,
-    BlockRow,
-    Records,
-    Values,
-    assemble,
-    decode_plane,
-    decode_records,
-    encode_block,
-    join,
-)
+from gradtrace.store.blocklog import BlockLog
+from gradtrace.store.blocks import Block, Records, Values, assemble
 from gradtrace.store.claim import claimed, release, writer_identity
 from gradtrace.store.codec import checksum, dumps, pack_floats
 from gradtrace.store.nouns import encode
-from gradtrace.store.schema import APPLICATION_ID, TABLES, plane_id
+from gradtrace.store.schema import APPLICATION_ID, TABLES
 from gradtrace.store.snapshots import encode_graph, encode_measures
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
 
 _PATIENCE = 10.0
 """Seconds to wait for readers where the file system leaves no write-ahead log."""
-
-_FAN = 16
-"""So many neighbouring blocks of one level are merged to one of the next; each value is rewritten a few times at most."""
-
-_FULL = 1 << 18
-"""Bytes of values from which on a block is left as it is: what a block costs beside its values no longer shows."""
 
 
 class Writer:
@@ -52,19 +39,17 @@ class Writer:
     """
 
     def __init__(self, path: str | os.PathLike[str], meta: Mapping[str, Any]) -> None:
-        self.path = Path(os.path.abspath(path))
+        self.path = Path(path).resolve()
         self._graphs: dict[str, int] = {}
         self._bare: dict[str, tuple[int, bool]] = {}
         self._structures: dict[str, int] = {}
         self._modules: dict[str, int] = {}
-        self._blocks: list[tuple[BlockRow, int]] = []
-        self._next_block = 0
         self._next_graph = 0
         self._next_event = 0
-        self._rows = 0
         with claimed(self.path):
             self._connection = _create(self.path, {**meta, "writer": writer_identity(), "closed": False})
-        self._inode = os.stat(self.path).st_ino
+        self._log = BlockLog(self._connection)
+        self._inode = self.path.stat().st_ino
 
     def put_meta(self, facts: Mapping[str, Any]) -> None:
         """Add or replace facts about the run; values are JSON-ready."""
@@ -125,21 +110,19 @@ class Writer:
     def put_block(self, backwards: Records, loop: Records, values: Values) -> None:
         """Records of dtype BACKWARD (k,) and LOOP, and the statistics, float32 (k, STATISTICS, parameters)."""
         self._append(Block(backwards, loop, values))
-        self._merge_tail()
 
     def put_rows(
         self, backwards: Sequence[tuple[Any, ...]], loop: Sequence[tuple[Any, ...]], values: Sequence[Values]
     ) -> None:
         """The same from single rows; values are (STATISTICS, parameters) each, parameters may become more."""
-        block = assemble(backwards, loop, values)
-        self.put_block(block.backwards, block.loop, block.values)
+        self._append(assemble(backwards, loop, values))
 
     def flush(self) -> None:
         """Commit. Raises FileNotFoundError where the file was deleted or replaced meanwhile."""
         if not self._connection.in_transaction:
             return
-        if not self.path.exists() or os.stat(self.path).st_ino != self._inode:
-            raise FileNotFoundError("the file was deleted or replaced")
+        if not self.path.exists() or self.path.stat().st_ino != self._inode:
+            raise FileNotFoundError(errno.ENOENT, "it was deleted or replaced", str(self.path))
         self._connection.execute("COMMIT")
 
     def beat(self) -> None:
@@ -149,7 +132,7 @@ class Writer:
     def close(self) -> None:
         """Mark the trace as ended in order, and leave one compact file."""
         self.put_meta({"closed": True})
-        self._merge_all()
+        self._log.compact()
         self.flush()
         self._connection.execute("PRAGMA incremental_vacuum").fetchall()
         with contextlib.suppress(sqlite3.OperationalError):  # a reader is at it: SQLite tidies up when it leaves
@@ -168,9 +151,13 @@ class Writer:
             self._connection.execute("BEGIN IMMEDIATE")
         return self._connection
 
+    def _append(self, block: Block) -> None:
+        self._transaction()
+        self._log.append(block)
+
     def _put_items(self, table: str, rows: Iterable[tuple[int, str]]) -> None:
         self._transaction().executemany(
-            f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)",
+            f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)",  # noqa: S608 (one of our own tables)
             [(key, data, checksum(key, data)) for key, data in rows],
         )
 
@@ -191,73 +178,6 @@ class Writer:
             "INSERT OR REPLACE INTO graph VALUES (?, ?, ?)", (number, graph.data, checksum(number, graph.data))
         )
         return number
-
-    def _append(self, block: Block) -> None:
-        row = BlockRow(self._next_block, self._rows, len(block.backwards), len(block.loop), block.values.shape[2])
-        self._insert(row, block)
-        self._blocks.append((row, 0))
-        self._next_block += 1
-        self._rows += row.rows
-
-    def _insert(self, row: BlockRow, block: Block) -> None:
-        records, planes = encode_block(row, block)
-        self._transaction().execute("INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?)", records)
-        self._transaction().executemany("INSERT INTO plane VALUES (?, ?, ?)", planes)
-
-    def _merge_tail(self) -> None:
-        """Merge the youngest blocks while there are enough of one level, as a counter carries."""
-        while len(self._blocks) >= _FAN and _alike(self._blocks[-_FAN:]):
-            self._merge(len(self._blocks) - _FAN, len(self._blocks))
-
-    def _merge_all(self) -> None:
-        """Merge what neighbours each other in small blocks, whatever their levels."""
-        start = 0
-        while start < len(self._blocks):
-            stop = start + 1
-            while stop < len(self._blocks) and _fit(self._blocks[start:stop], self._blocks[stop][0]):
-                stop += 1
-            if stop - start > 1:
-                self._merge(start, stop)
-            start += 1
-
-    def _merge(self, start: int, stop: int) -> None:
-        """Replace the blocks of a slice by one; part of the transaction, so readers see the one state or the other."""
-        rows = [row for row, _ in self._blocks[start:stop]]
-        merged = join([self._read(row) for row in rows])
-        first, last = rows[0], rows[-1]
-        self._transaction().execute("DELETE FROM block WHERE id BETWEEN ? AND ?", (first.id, last.id))
-        self._transaction().execute(
-            "DELETE FROM plane WHERE id BETWEEN ? AND ?",
-            (plane_id(first.id, STATISTICS[0]), plane_id(last.id, STATISTICS[-1])),
-        )
-        row = replace(first, rows=len(merged.backwards), loop_rows=len(merged.loop))
-        self._insert(row, merged)
-        self._blocks[start:stop] = [(row, self._blocks[start][1] + 1)]
-
-    def _read(self, row: BlockRow) -> Block:
-        found = self._connection.execute("SELECT backwards, loop, sum FROM block WHERE id = ?", (row.id,)).fetchone()
-        backwards, loop = decode_records(row, *found)
-        planes = []
-        for key in (plane_id(row.id, statistic) for statistic in STATISTICS):
-            plane = self._connection.execute("SELECT data, sum FROM plane WHERE id = ?", (key,)).fetchone()
-            planes.append(decode_plane(row, key, *plane))
-        return Block(backwards, loop, np.stack(planes, axis=1))
-
-
-def _bytes(row: BlockRow) -> int:
-    return row.rows * row.parameters * len(STATISTICS) * 4
-
-
-def _alike(blocks: Sequence[tuple[BlockRow, int]]) -> bool:
-    """Whether small blocks are of one level and width."""
-    kinds = {(row.parameters, level) for row, level in blocks}
-    return len(kinds) == 1 and not any(_bytes(row) >= _FULL for row, _ in blocks)
-
-
-def _fit(blocks: Sequence[tuple[BlockRow, int]], row: BlockRow) -> bool:
-    """Whether a further block of the same width still goes into one of a reasonable size."""
-    total = sum(_bytes(block) for block, _ in blocks) + _bytes(row)
-    return blocks[0][0].parameters == row.parameters and total <= 4 * _FULL
 
 
 def _create(path: Path, meta: Mapping[str, Any]) -> sqlite3.Connection:
