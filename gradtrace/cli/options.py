@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,7 +52,6 @@ def rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--select",
             type=codes,
-            default=(),
             metavar="CODES",
             help="Only these codes or their beginnings: GT1,GT301.",
         ),
@@ -71,20 +71,21 @@ def rule_settings(
     from gradtrace.rules.config import load_config
 
     config = load_config()
-    settings = {
+    settings: dict[str, Any] = {
         "select": select or config.select,
         "ignore": ignore or config.ignore,
-        "thresholds": _nested(thresholds) or config.thresholds,
+        "thresholds": _merged(asdict(config.thresholds), thresholds),
     }
     check_settings(**settings)
     return settings
 
 
-def _nested(thresholds: Iterable[tuple[str, str, float]]) -> dict[str, dict[str, float]]:
-    nested: dict[str, dict[str, float]] = {}
-    for group, name, amount in thresholds:
-        nested.setdefault(group, {})[name] = amount
-    return nested
+def _merged(
+    base: dict[str, dict[str, float]], changes: Iterable[tuple[str, str, float]]
+) -> dict[str, dict[str, float]]:
+    for group, name, amount in changes:
+        base.setdefault(group, {})[name] = amount
+    return base
 
 
 def diagnose(trace: Trace, **options: Any) -> list[Finding]:

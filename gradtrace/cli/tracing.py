@@ -17,6 +17,7 @@ from gradtrace.cli.program import Outcome, Program
 from gradtrace.errors import GradtraceError
 
 if TYPE_CHECKING:
+    from gradtrace.capture.session import LiveTrace
     from gradtrace.model import Finding
     from gradtrace.recorded import Trace
 
@@ -63,7 +64,8 @@ class TracedProgram:
         self._quiet = quiet
         self._process = os.getpid()
         self._stack = ExitStack()
-        self._trace: Trace | None = None
+        self._trace: LiveTrace | None = None
+        self._ending = False
 
     def run(self) -> NoReturn:
         """Run the program and end this process as the program ended."""
@@ -90,11 +92,15 @@ class TracedProgram:
             _say(f"not tracing: {type(error).__name__}: {error}")
 
     def _listener(self) -> Any:
-        if self._options["on_finding"] != "warn":
-            return self._options["on_finding"]
-        return _announce
+        action = self._options["on_finding"]
+        return self._announce if action == "warn" else action
+
+    def _announce(self, finding: Finding) -> None:
+        if not self._ending:  # what comes up only now stands in the verdict
+            _say(f"{finding.code} {finding.name}: {finding.message}")
 
     def _finish(self, outcome: Outcome) -> Outcome:
+        self._ending = True
         sys.stdout.flush()
         if self._trace is None:
             if not self._quiet:
@@ -134,10 +140,6 @@ def _is_trace(file: Path) -> bool:
     with file.open("rb") as stream:
         header = stream.read(72)
     return not header or header[68:] == APPLICATION_ID.to_bytes(4, "big")
-
-
-def _announce(finding: Finding) -> None:
-    _say(f"{finding.code} {finding.name}: {finding.message}")
 
 
 def _say(line: str) -> None:
