@@ -122,6 +122,12 @@ class _Finder:
         return ForwardBirth(direction, _kind(tensor), None, tuple(tensor.shape), {"nonfinite": count, "of": tensor.numel()})
 
 
+def op_of(call: Call) -> str:
+    """The autograd node that a call made, as the graph names it; the call's own name where it made none."""
+    node = next((output.grad_fn for output in call.outputs if output.grad_fn is not None), None)
+    return call.name if node is None else type(node).__name__
+
+
 def _kind(tensor: Tensor) -> str:
     return "nan" if bool(torch.isnan(tensor).any()) else "inf"
 

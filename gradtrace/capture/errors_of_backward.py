@@ -124,7 +124,8 @@ def _change(overwrites: list[Overwrite], text: str, sequence: int | None, versio
     shape_text = rest.partition("[")[2].partition("]")[0]
     shape = tuple(int(size) for size in shape_text.split(",") if size.strip().isdigit())
     later = [change for change in overwrites if sequence is None or change.sequence > sequence]
-    fitting = [change for change in later if change.shape == shape] or later
+    fitting = [change for change in later if change.shape == shape]
+    fitting = fitting or [change for change in later if change.shape is None] or later
     exact = [change for change in fitting if change.version == version]
     return (exact or fitting or [None])[0]
 

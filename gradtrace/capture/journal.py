@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 import weakref
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
@@ -35,8 +36,11 @@ CALL_LIMIT = 50_000
 BYTE_LIMIT = 1 << 30
 """Bytes of intermediate results kept at most for the forward check."""
 
-_EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__bool__", "__array__", "__index__"}
+_EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__array__", "__index__"}
 """Calls whose result is no tensor: a value that comes back through them cannot be followed, only suspected."""
+
+GENERATIONS = 8
+"""Backwards over which source lines are remembered: one forward often serves several losses, each with its own backward."""
 
 _ENTRIES = {"tensor", "as_tensor", "from_numpy", "full", "asarray"}
 """Calls through which plain values come back."""
@@ -56,7 +60,8 @@ class Overwrite(NamedTuple):
     sequence: int
     site: int
     call: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
+    """None for a whole optimizer step, which changes parameters of any shape."""
     version: int
     storage: int
 
@@ -117,17 +122,34 @@ class Journal(TorchFunctionMode):
         self.calls: list[Call] = []
         self.cuts: dict[tuple[str, int], Cut] = {}
         self._bytes = 0
+        self._start = 0
+        self._generations: deque[tuple[int, int]] = deque()
         self._tags: dict[int, tuple[weakref.ref[Tensor], frozenset[tuple[str, int]]]] = {}
         self._names: dict[Any, str] = {}
 
     def clear(self) -> None:
-        """Forget the forward that is over."""
+        """Forget everything."""
+        self.next_forward()
         self.spans.clear()
         self.overwrites.clear()
+        self._generations.clear()
+
+    def next_forward(self) -> None:
+        """A backward is over: its cuts and intermediate results are dropped, source lines of long ago are forgotten."""
         self.calls.clear()
         self.cuts.clear()
         self._tags.clear()
         self._bytes = 0
+        self._start = private.sequence_nr()
+        self._generations.append((len(self.spans), len(self.overwrites)))
+        if len(self._generations) > GENERATIONS:
+            spans, overwrites = self._generations.popleft()
+            del self.spans[:spans], self.overwrites[:overwrites]
+            self._generations = deque((s - spans, o - overwrites) for s, o in self._generations)
+
+    def note_step(self, site: int) -> None:
+        """An optimizer is about to change its parameters in place."""
+        self.overwrites.append(Overwrite(private.sequence_nr(), site, "optimizer.step", None, -1, 0))
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if self.passive:
@@ -189,12 +211,12 @@ class Journal(TorchFunctionMode):
         carried: set[tuple[str, int]] = set()
         wanting: list[Tensor] = []
         for tensor in tensors_in(args):
-            if tensor.requires_grad:
+            if tensor.requires_grad and self._is_recent(tensor):
                 wanting.append(tensor)
             carried.update(self.tags_of(tensor))
         if kwargs:
             for tensor in tensors_in(kwargs):
-                if tensor.requires_grad:
+                if tensor.requires_grad and self._is_recent(tensor):
                     wanting.append(tensor)
                 carried.update(self.tags_of(tensor))
         outputs = list(tensors_in(result))
@@ -215,22 +237,38 @@ class Journal(TorchFunctionMode):
             if not tensor.requires_grad:
                 self._tag(tensor, carried)
 
+    def _is_recent(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a leaf or was computed since the last backward; what is logged afterwards cuts nothing."""
+        node = tensor.grad_fn
+        return node is None or node._sequence_nr() >= self._start
+
     def _cut(
         self, name: str, site: int, wanting: list[Tensor], frame: FrameType, *, exits: bool
     ) -> tuple[str, int]:
         blocked = None if torch.is_grad_enabled() else self._no_grad_site(frame)
-        key = blocked or (name, site or self._sites.here(frame))
+        key = blocked or (self._called_as(name, frame), site or self._sites.here(frame))
         cut = self.cuts.get(key)
         if cut is None:
             cut = self.cuts[key] = Cut(key[0], key[1], self._module_now())
         cut.count += 1
         cut.exits = cut.exits or exits
         for tensor in wanting:
-            if tensor.is_leaf:
-                cut.tensors.add(id(tensor))
+            # A view taken under no_grad says that it requires a gradient and has no node of its own: its base has.
+            origin = tensor._base if tensor.is_leaf and tensor._base is not None else tensor
+            if origin.is_leaf:
+                cut.tensors.add(id(origin))
             elif cut.count <= 4:
-                cut.tensors.update(_leaf_ids(tensor))
+                cut.tensors.update(_leaf_ids(origin))
         return key
+
+    def _called_as(self, name: str, frame: FrameType) -> str:
+        """The call as the user's line makes it: where a library switched gradients off inside, its function's name."""
+        if torch.is_grad_enabled():
+            return name
+        user = self._sites.user_frame(frame)
+        while frame.f_back is not None and frame.f_back is not user:
+            frame = frame.f_back
+        return name if frame is user else frame.f_code.co_name
 
     def tags_of(self, tensor: Tensor) -> frozenset[tuple[str, int]]:
         """The cuts through which a tensor's value came."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,7 +19,10 @@ from gradtrace.capture.registry import Registry
 from gradtrace.capture.sites import SiteTable
 
 INTERVAL_LIMIT = 200_000
-"""Module calls kept at most between two backwards."""
+"""Module calls kept at most."""
+
+GENERATIONS = 8
+"""Backwards over which module calls are remembered: one forward often serves several losses, each with its own backward."""
 
 
 class ModuleCall(NamedTuple):
@@ -53,6 +57,7 @@ class ModuleWatch:
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._counts: dict[str, int] = {}
+        self._generations: deque[int] = deque([0] * GENERATIONS, maxlen=GENERATIONS)
 
     @property
     def installed(self) -> bool:
@@ -77,12 +82,22 @@ class ModuleWatch:
         self.clear()
 
     def clear(self) -> None:
-        """Forget the forward that is over."""
+        """Forget everything."""
         self._stack.clear()
         self.calls.clear()
         self._starts.clear()
         self._ends.clear()
         self._counts.clear()
+        self._generations.extend([0] * GENERATIONS)
+
+    def next_forward(self) -> None:
+        """A backward is over: calls are counted from 1 again, and those of long ago are forgotten."""
+        self._counts.clear()
+        oldest = self._generations[0]
+        if oldest and not self._stack:
+            del self.calls[:oldest], self._starts[:oldest], self._ends[:oldest]
+            self._generations.extend([count - oldest for count in self._generations])
+        self._generations.append(len(self.calls))
 
     def now(self) -> int:
         """Index into `calls` of the innermost open call, -1 outside."""

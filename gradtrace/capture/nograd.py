@@ -5,8 +5,14 @@ from __future__ import annotations
 import ast
 import functools
 import linecache
+import sys
+from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
+import torch
+
+from gradtrace.capture import private
 from gradtrace.capture.sites import SiteTable
 
 _SWITCHES = ("no_grad", "inference_mode", "set_grad_enabled")
@@ -52,3 +58,24 @@ def switch_site(sites: SiteTable, frame: FrameType | None) -> tuple[str, int] | 
             return name, sites.number(user.f_code, line)
         user = sites.user_frame(user.f_back)
     return None
+
+
+class GlobalSwitch:
+    """Remembers which line of the program last called `torch.set_grad_enabled(False)` as a function."""
+
+    def __init__(self, sites: SiteTable) -> None:
+        self._sites = sites
+        self.site: int | None = None
+
+    def patch(self) -> Callable[[], None]:
+        """Watch the calls; returns what ends that."""
+        return private.patch_attribute(torch.set_grad_enabled, "__init__", self._watching)
+
+    def _watching(self, original: Any) -> Any:
+        def init(switch: Any, mode: bool) -> None:
+            original(switch, mode)
+            caller = sys._getframe(1)
+            if self._sites.user_frame(caller) is caller:
+                self.site = None if mode else self._sites.number(caller.f_code, caller.f_lineno)
+
+        return init

@@ -66,6 +66,7 @@ class Registry:
         self._roots: list[_Root] = []
         self._leaves: list[_Leaf] = []
         self._numbers: dict[int, int] = {}
+        self._loose: dict[tuple[str, tuple[int, ...]], int] = {}
         self._modules: dict[int, tuple[weakref.ref[nn.Module], str, _Root]] = {}
         self._calls: dict[str, int] = {}
         self._grad_calls: dict[str, int] = {}
@@ -132,8 +133,19 @@ class Registry:
     def add_loose_leaf(self, tensor: Tensor, frame: FrameType | None) -> int:
         """Register a leaf that belongs to no module, named by the variable that holds it."""
         kind = "parameter" if isinstance(tensor, nn.Parameter) else "input"
-        name = _variable_name(frame, tensor) or f"leaf{len(self._leaves)}"
-        return self._add_leaf(tensor, name, None, kind)
+        name = _variable_name(frame, tensor) or "leaf"
+        known = self._loose.get((name, tuple(tensor.shape)))
+        if known is not None and self._is_free(known, kind):
+            self._numbers[id(tensor)] = known
+            self._leaves[known].reference = weakref.ref(tensor)
+            return known
+        number = self._loose[name, tuple(tensor.shape)] = self._add_leaf(tensor, name, None, kind)
+        return number
+
+    def _is_free(self, number: int, kind: str) -> bool:
+        """Whether a loose leaf's number may pass to another tensor: an input made anew each time, or one that is gone."""
+        leaf = self._leaves[number]
+        return leaf.kind == kind and (kind == "input" or leaf.reference() is None)
 
     # ---- modules
 

@@ -87,16 +87,22 @@ class Sightings:
         """The `cut` events of one forward: cuts upstream of which a parameter got no gradient in this backward."""
         sequences = _sequences(graph)
         numbers = self._parameters_by_identity()
+        reaching, leaving = [], []
         for cut in journal.cuts.values():
             upstream = sorted(numbers[identity] for identity in cut.tensors if identity in numbers)
             starved = [number for number in upstream if number not in got]
-            if starved:
-                yield self._payload(cut, watch, starved, _reaches(cut, sequences))
+            if starved and _reaches(cut, sequences):
+                reaching.append(self._payload(cut, watch, starved, reaches=True))
+            elif starved and cut.exits:
+                leaving.append(self._payload(cut, watch, starved, reaches=False))
+        explained = {number for payload in reaching for number in payload["parameters"]}
+        yield from reaching
+        yield from (payload for payload in leaving if not explained.issuperset(payload["parameters"]))
 
     def _parameters_by_identity(self) -> dict[int, int]:
         return {id(tensor): number for number, tensor in enumerate(self._registry.tensors()) if tensor is not None}
 
-    def _payload(self, cut: Cut, watch: ModuleWatch, starved: list[int], reaches: bool) -> dict[str, Any]:
+    def _payload(self, cut: Cut, watch: ModuleWatch, starved: list[int], *, reaches: bool) -> dict[str, Any]:
         owner = watch.calls[cut.module] if 0 <= cut.module < len(watch.calls) else None
         return {
             "call": cut.call,

@@ -24,7 +24,7 @@ from gradtrace.capture.journal import Journal
 from gradtrace.capture.loop import SENTINELS, WATCHED_IN_FULL, LoopWatch
 from gradtrace.capture.measure import Measurement
 from gradtrace.capture.modules import ModuleWatch
-from gradtrace.capture.nograd import switch_site
+from gradtrace.capture.nograd import GlobalSwitch, switch_site
 from gradtrace.capture.options import Options
 from gradtrace.capture.registry import Registry
 from gradtrace.capture.replay import find_birth
@@ -97,7 +97,8 @@ class Tracer:
         self.sites = SiteTable()
         self.registry = Registry(self.sites)
         self._watch = ModuleWatch(self.registry, self.sites, self.disarm)
-        self._journal = Journal(self.sites, self._watch.now, lambda frame: switch_site(self.sites, frame))
+        self._journal = Journal(self.sites, self._watch.now, self._switched_off)
+        self._switch = GlobalSwitch(self.sites)
         self._loop = LoopWatch(self.registry, self.sites, lambda: (self.backwards, self.steps), self.disarm)
         self._schedule = Schedule(options.graph)
         self._sightings = Sightings(self.registry, self.sites)
@@ -114,6 +115,7 @@ class Tracer:
         self._step_now: tuple[Any, StepFlag, int, int] | None = None
         self._poisoned = False
         self._undo: list[Callable[[], None]] = []
+        self._armed = False
         self.active = False
         for number, module in enumerate(models):
             self.registry.add_root(module, type(module).__name__ if number == 0 else f"{type(module).__name__}_{number + 1}")
@@ -126,6 +128,7 @@ class Tracer:
         self._undo.append(private.patch_engine(self._wrap_engine))
         self._loop.install(self._before_step, self._after_step)
         self._undo.append(self._loop.remove)
+        self._undo.append(self._switch.patch())
         self._arm_or_not()
 
     def stop(self) -> None:
@@ -143,7 +146,7 @@ class Tracer:
                 self._report(error)
 
     def _take_off(self) -> None:
-        self._disarm_watch()
+        self._watch.remove()
         self._leave_journal()
         for undo in reversed(self._undo):
             undo()
@@ -167,22 +170,20 @@ class Tracer:
     # ---- arming
 
     def _arm_or_not(self) -> None:
-        self._keep_or_clear()
-        if self._schedule.arm_next(self.backwards + 1):
+        """Make ready for the next forward: hooks and journal on where it is to be looked at closely."""
+        self._watch.next_forward()
+        self._journal.next_forward()
+        self._armed = self._schedule.arm_next(self.backwards + 1)
+        close = self._armed or self.options.replay
+        if close:
             self._watch.install()
         else:
-            self._disarm_watch()
-        journal = self.options.source and (self._watch.installed or self.options.replay)
-        self._journal.follow_cuts = self._watch.installed
-        self._journal.keep_calls = journal
-        if journal:
+            self._watch.remove()
+        self._journal.follow_cuts = close
+        if close and self.options.source:
             self._enter_journal()
         else:
             self._leave_journal()
-
-    def _keep_or_clear(self) -> None:
-        self._watch.clear()
-        self._journal.clear()
 
     def _enter_journal(self) -> None:
         self._journal.passive = False
@@ -197,8 +198,12 @@ class Tracer:
             private.pop_mode()
             self._sightings.remove()
 
-    def _disarm_watch(self) -> None:
-        self._watch.remove()
+    def _switched_off(self, frame: FrameType) -> tuple[str, int] | None:
+        """The line that switched gradients off around a frame."""
+        around = switch_site(self.sites, frame)
+        if around is None and self._switch.site is not None:
+            return "set_grad_enabled", self._switch.site
+        return around
 
     # ---- backward
 
@@ -267,7 +272,7 @@ class Tracer:
         if args[2]:
             running.flags |= BackwardFlag.CREATE_GRAPH
         running.loss = births.host_value(running.roots[0]) if len(running.roots) == 1 else None
-        running.armed = self._watch.installed
+        running.armed = self._armed
         if running.armed:
             running.flags |= BackwardFlag.ARMED
         self._note_scale(running)
@@ -312,7 +317,7 @@ class Tracer:
                 graph,
                 self.registry,
                 self.sites,
-                self._watch if running.armed else None,
+                self._watch,
                 self._journal.spans,
                 self._sightings.is_hooked,
                 self.sites.user_frame(frame),
@@ -440,9 +445,11 @@ class Tracer:
 
     def _backward_birth(self, running: Running, args: tuple[Any, ...]) -> None:
         graph, found = running.graph, None
+        if self._poisoned:
+            return
         if running.measurement is not None:
             found = births.measured_birth(running.measurement.nodes)
-        if running.replaying and graph is not None and not self._poisoned:
+        if running.replaying and graph is not None:
             birth = find_birth(graph, running.roots, _root_gradients(running.roots, args[0]))
             found = found if birth is None else (birth.node, birth.value, birth.evidence)
         if found is None or graph is None:
@@ -476,7 +483,7 @@ class Tracer:
         payload = {
             "direction": birth.direction,
             "value": birth.value,
-            "op": call.name if call else None,
+            "op": births.op_of(call) if call else None,
             "module": owner.module if owner else None,
             "call": owner.call if owner else None,
             "source": source_dict(self.sites.source(call.site)) if call else None,
@@ -494,7 +501,7 @@ class Tracer:
             return
         measures = None if running.measurement is None else running.measurement.nodes
         kind = "grad" if running.kind else "backward"
-        snapshot = builder.finish(running.number, kind, running.loss, running.armed, measures)
+        snapshot = builder.finish(running.number, kind, running.loss, self._watch.installed, measures)
         running.structure = self._put_snapshot(graph, snapshot)
 
     def _put_snapshot(self, graph: LiveGraph, snapshot: Snapshot) -> int:
@@ -517,7 +524,7 @@ class Tracer:
             self.registry.changed = False
             self.writer.put_parameters(self.registry.parameter_records())
             self.writer.put_optimizers(self.registry.optimizer_records())
-        if self._watch.installed or force:
+        if self._armed or force:
             self.writer.put_modules(self.registry.module_records())
         fresh = self.sites.unwritten()
         if fresh:
@@ -597,6 +604,7 @@ class Tracer:
             with private.without_grad():
                 self._updates.begin(owned)
         self._step_now = (optimizer, flags, self.backwards, self.sites.here(frame))
+        self._journal.note_step(self._step_now[3])
         self._journal.passive = True
 
     def _end_step(self, optimizer: Any) -> None:
