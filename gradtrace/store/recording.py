@@ -13,6 +13,7 @@ from gradtrace.errors import GradtraceError, UnreadableTraceError
 from gradtrace.model import ABSENT, STATISTICS, BackwardFlag, Event, Finding, Module, Optimizer, Parameter
 from gradtrace.store import nouns, queries
 from gradtrace.store.blocks import filler
+from gradtrace.store.queries import SnapshotRef
 from gradtrace.store.reading import TraceFile
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     from gradtrace.model import Snapshot, Source
     from gradtrace.store.blocks import BlockRow, Records, Values
-    from gradtrace.store.queries import SnapshotRef
+
+__all__ = ["Chunk", "Recording", "SnapshotRef"]
 
 _T = TypeVar("_T")
 

@@ -47,8 +47,8 @@ def encode_graph(snapshot: Snapshot) -> Graph:
     head = dumps([snapshot.structure, len(snapshot.nodes), len(snapshot.edges), len(bare), snapshot.complete]).encode()
     return Graph(
         data=b"\n".join([head, bare + annotations]),
-        bare=hashlib.sha256(snapshot.structure.encode() + bare).hexdigest(),
-        full=hashlib.sha256(snapshot.structure.encode() + bare + annotations).hexdigest(),
+        bare=hashlib.sha256(dumps(snapshot.structure).encode() + bare).hexdigest(),
+        full=hashlib.sha256(dumps(snapshot.structure).encode() + bare + annotations).hexdigest(),
     )
 
 
