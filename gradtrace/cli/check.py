@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gradtrace.cli.options import diagnose, rule_options
+from gradtrace.cli.options import RuleOptions, rule_options
 from gradtrace.cli.output import write
 
 
@@ -29,9 +29,10 @@ def command(traces: tuple[Path, ...], format: str, out: Path | None, **rules: An
     from gradtrace.recorded import load
     from gradtrace.renderers.findings import Verdict, render_findings, stands
 
+    settings = RuleOptions(**rules).settings()
     verdicts = []
     for path in traces:
         with load(path) as trace:
-            verdicts.append(Verdict(str(path), trace.backwards, tuple(diagnose(trace, **rules))))
+            verdicts.append(Verdict(str(path), trace.backwards, tuple(trace.diagnose(**settings))))
     write(render_findings(verdicts, format), out)
     return int(any(stands(finding) for verdict in verdicts for finding in verdict.findings))

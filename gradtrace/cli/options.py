@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
-
-if TYPE_CHECKING:
-    from gradtrace.model import Finding
-    from gradtrace.recorded import Trace
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -60,24 +56,35 @@ def rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def rule_settings(
-    select: tuple[str, ...] | None, ignore: tuple[str, ...] | None, thresholds: Iterable[tuple[str, str, float]]
-) -> dict[str, Any]:
-    """The options as `Trace.diagnose` and `gradtrace.trace` take them, over those of the project's pyproject.toml.
+@dataclass(frozen=True)
+class RuleOptions:
+    """The values of `rule_options`."""
 
-    Raises GradtraceError for a code or threshold that does not exist.
-    """
-    from gradtrace.rules import check_settings
-    from gradtrace.rules.config import load_config
+    select: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] | None = None
+    thresholds: tuple[tuple[str, str, float], ...] = ()
 
-    config = load_config()
-    settings: dict[str, Any] = {
-        "select": select or config.select,
-        "ignore": ignore or config.ignore,
-        "thresholds": _merged(asdict(config.thresholds), thresholds),
-    }
-    check_settings(**settings)
-    return settings
+    def settings(self) -> dict[str, Any]:
+        """As `Trace.diagnose` and `gradtrace.trace` take them, put over those of the project's pyproject.toml.
+
+        Raises GradtraceError for a code or threshold that does not exist.
+        """
+        from gradtrace.rules import check_settings
+        from gradtrace.rules.config import load_config
+
+        config = load_config()
+        settings: dict[str, Any] = {
+            "select": self.select or config.select,
+            "ignore": self.ignore or config.ignore,
+            "thresholds": _merged(asdict(config.thresholds), self.thresholds),
+        }
+        check_settings(**settings)
+        return settings
+
+    def check(self) -> None:
+        """Raise GradtraceError for a code or threshold that does not exist; where none is given, import nothing."""
+        if self.select or self.ignore or self.thresholds:
+            self.settings()
 
 
 def _merged(
@@ -86,8 +93,3 @@ def _merged(
     for group, name, amount in changes:
         base.setdefault(group, {})[name] = amount
     return base
-
-
-def diagnose(trace: Trace, **options: Any) -> list[Finding]:
-    """The findings of a trace as `rule_options` want them."""
-    return trace.diagnose(**rule_settings(**options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import sys
@@ -26,9 +27,11 @@ def terminal_size() -> tuple[int, int]:
 def write(document: str | bytes, out: Path | None) -> None:
     """Write to the file `out`, or to standard output. Raises GradtraceError where the file cannot be written."""
     if out is None or str(out) == "-":
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # a terminal without the bars of a sparkline shows ? for them
         click.echo(document, nl=False)
         return
     try:
-        out.write_bytes(document.encode() if isinstance(document, str) else document)
+        out.write_bytes(document.encode(errors="replace") if isinstance(document, str) else document)
     except OSError as error:
         raise GradtraceError(f"{out}: cannot be written ({error.strerror}); choose another file with -o") from error

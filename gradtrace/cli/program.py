@@ -89,7 +89,7 @@ class Program:
             return _module_main(spec)
         sys.argv = [self.target, *self.args]
         if Path(self.target).is_dir() or zipfile.is_zipfile(self.target):
-            _set_path(self.target)
+            _set_path(Path(self.target).absolute())
             found = PathFinder.find_spec("__main__", [self.target])
             if found is None:
                 raise GradtraceError(f"{self.target}: holds no __main__.py; name the script to run")

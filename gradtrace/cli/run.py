@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gradtrace.cli.options import rule_options, rule_settings
+from gradtrace.cli.options import RuleOptions, rule_options
 from gradtrace.cli.program import Program
 from gradtrace.cli.tracing import TracedProgram
 
@@ -69,5 +69,6 @@ def command(
     """
     target = Program(program, args, is_module=is_module)
     target.check()
-    options |= rule_settings(select, ignore, thresholds)
-    return TracedProgram(target, out, options, check=check, quiet=quiet)
+    rules = RuleOptions(select, ignore, thresholds)
+    rules.check()
+    return TracedProgram(target, out, options, rules, check=check, quiet=quiet)

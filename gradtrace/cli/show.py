@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradtrace.cli.options import diagnose, rule_options, trace_argument
+from gradtrace.cli.options import RuleOptions, rule_options, trace_argument
 from gradtrace.cli.output import in_color, terminal_size, write
 
 if TYPE_CHECKING:
@@ -64,17 +64,17 @@ def command(
     groups = by_parameter(recording.parameters) if everything or format == "csv" else None
     rows = max(8, terminal_size()[1] - _CHROME)
     choice = LayerChoice(backward, sort, groups, rows)
-    write(_document(recorded, rank or 0, choice, format, rules), out)
+    write(_document(recorded, rank or 0, choice, format, RuleOptions(**rules)), out)
 
 
-def _document(trace: Trace, rank: int, choice: LayerChoice, format: str, rules: dict[str, Any]) -> str:
+def _document(trace: Trace, rank: int, choice: LayerChoice, format: str, rules: RuleOptions) -> str:
     from gradtrace.renderers import layer_files
     from gradtrace.renderers.findings import Verdict
     from gradtrace.renderers.text import chosen_layers, render_text
 
     if format == "csv":
         return layer_files.to_csv(chosen_layers(trace.recording(rank), choice))
-    findings = diagnose(trace, **rules)
+    findings = trace.diagnose(**rules.settings())
     if format == "json":
         verdict = Verdict(str(trace.path), trace.backwards, tuple(findings))
         return layer_files.to_json(verdict, chosen_layers(trace.recording(rank), choice))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from gradtrace.cli.import_hook import when_imported
+from gradtrace.cli.options import RuleOptions
 from gradtrace.cli.program import Outcome, Program
 from gradtrace.errors import GradtraceError
 
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from gradtrace.capture.session import LiveTrace
     from gradtrace.model import Finding
     from gradtrace.recorded import Trace
+
+
+TRACE_MARK = b"grad"
+"""Bytes 68 to 71 of a trace: SQLite's application id (`store.schema.APPLICATION_ID`, which would import numpy, and the
+program may still want to set OMP_NUM_THREADS before that)."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +61,19 @@ class TracedProgram:
     """What `gradtrace run` does once its options are read."""
 
     def __init__(
-        self, program: Program, out: Path | None, options: dict[str, Any], *, check: bool, quiet: bool
+        self,
+        program: Program,
+        out: Path | None,
+        options: dict[str, Any],
+        rules: RuleOptions,
+        *,
+        check: bool,
+        quiet: bool,
     ) -> None:
         self._program = program
         self._destination = Destination.choose(program, out)
         self._options = options
+        self._rules = rules
         self._check = check
         self._quiet = quiet
         self._process = os.getpid()
@@ -85,7 +99,7 @@ class TracedProgram:
         try:
             import gradtrace
 
-            options = self._options | {"on_finding": self._listener()}
+            options = self._options | self._rules.settings() | {"on_finding": self._listener()}
             tracer = gradtrace.trace(out=self._destination.file, **options)
             self._trace = self._stack.enter_context(tracer)
         except Exception as error:  # noqa: BLE001  a tracer that fails to start must not end the program
@@ -134,12 +148,9 @@ class TracedProgram:
 
 
 def _is_trace(file: Path) -> bool:
-    from gradtrace.store.schema import APPLICATION_ID
-
-    # Read from SQLite's header: asked once before the program starts, where importing sqlite3 would only cost time.
     with file.open("rb") as stream:
         header = stream.read(72)
-    return not header or header[68:] == APPLICATION_ID.to_bytes(4, "big")
+    return not header or header[68:] == TRACE_MARK
 
 
 def _say(line: str) -> None:
