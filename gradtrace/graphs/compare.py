@@ -96,4 +96,5 @@ def _summary(graph: Graph) -> Iterable[str]:
         yield f"the graphs are alike: {len(graph)} nodes"
     for (change, module), count in changes.most_common():
         nodes = "1 node" if count == 1 else f"{count} nodes"
-        yield f"{change} in {module}: {nodes} ({examples[change, module]}{', \u2026' if count > 1 else ''})"
+        more = ", \u2026" if count > 1 else ""
+        yield f"{change} in {module}: {nodes} ({examples[change, module]}{more})"

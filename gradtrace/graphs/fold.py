@@ -18,6 +18,10 @@ from gradtrace.graphs.types import LEAVES, Facts, Graph, is_view
 BUDGET = 60
 """Boxes that a person takes in on one page."""
 
+WHOLE = 0.5
+"""Share of the budget up to which a graph is shown with every leaf and view as a node: it then has an op or two a layer,
+and they are what the reader of a small graph came for."""
+
 LEAVES_AN_OP = 6
 """By how much `prune` may shrink a graph: an op seldom has more leaves and views than that."""
 
@@ -34,7 +38,7 @@ def fold(
 
     With `depth` the modules on that level become boxes, and so do modules above it that have no submodules. With
     `modules` exactly those do. With neither, the depth is the largest one that gives at most `budget` nodes; a graph
-    that fits as it is stays as it is, and what no module holds is gathered until it fits. `keep` names modules that
+    that fits with room to spare stays as it is, and what no module holds is gathered until it fits. `keep` names modules that
     stay open. A module that is called several times is one box (`calls="together"`; calls of differing health stand
     apart) or one for each call ("apart").
 
@@ -92,7 +96,7 @@ def _check_names(tree: ModuleTree, names: Iterable[str]) -> None:
 
 def _fit(graph: Graph, tree: ModuleTree, budget: int, keep: frozenset[str], calls: str) -> Graph:
     """The most detailed view within `budget`."""
-    if len(graph) <= budget:
+    if len(graph) <= budget * WHOLE:
         return graph
     if len(graph) <= budget * LEAVES_AN_OP and len(small := prune(graph)) <= budget:
         return small

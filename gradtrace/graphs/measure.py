@@ -33,6 +33,7 @@ def total(members: Iterable[Facts]) -> Facts:
     counts: Counter[str] = Counter()
     for facts in members:
         counts.update(ops(facts))
+    codes = dict.fromkeys(code for facts in members for code in facts.get("findings", ()))
     seconds = [facts["seconds"] for facts in members if facts.get("seconds") is not None]
     return {
         "nodes": sum(map(size, members)),
@@ -42,6 +43,7 @@ def total(members: Iterable[Facts]) -> Facts:
         "nonfinite": sum(facts.get("nonfinite") or 0 for facts in members),
         "ops": dict(counts.most_common()),
         "health": worst(facts.get("health", "none") for facts in members),
+        "findings": tuple(codes),
     }
 
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from gradtrace.graphs.health import worst
 from gradtrace.graphs.types import LEAVES, Facts, Graph
 
 LONGEST_UNIT = 6
@@ -22,7 +21,8 @@ class ModuleNode:
     own: list[int] = field(default_factory=list)
     children: list[str] = field(default_factory=list)
     order: float = math.inf
-    healths: list[str] = field(default_factory=list)
+    healths: set[str] = field(default_factory=set)
+    """Of the ops in it and in its submodules: a module in which the gradient falls ill is unlike one that is ill."""
     signature: int = -1
 
 
@@ -40,6 +40,7 @@ class ModuleTree:
 
     def __init__(self, graph: Graph) -> None:
         self.modules: dict[str, ModuleNode] = {"": ModuleNode("")}
+        self.flows = sibling_flows(graph)
         for node, facts in graph.nodes(data=True):
             self._place(node, facts)
         self._sort(graph)
@@ -50,7 +51,7 @@ class ModuleTree:
         module.type = module.type or facts.get("module_type")
         if facts.get("kind") not in LEAVES:
             module.order = min(module.order, forward_order(node, facts))
-        module.healths.append(facts["health"])
+            module.healths.add(facts["health"])
 
     def _ensure(self, path: str) -> ModuleNode:
         found = self.modules.get(path)
@@ -88,17 +89,18 @@ class ModuleTree:
             module = self.modules[path]
             own = tuple(_signature(graph.nodes[node], len(path)) for node in module.own)
             inner = tuple((child[len(path) :], self.modules[child].signature) for child in module.children)
-            key = (module.type, worst(module.healths), own, inner)
+            key = (module.type, frozenset(module.healths), own, inner)
             module.signature = numbers.setdefault(key, len(numbers))
 
     def runs(self, path: str) -> dict[str, tuple[Run, int, str]]:
         """For each child of `path` that is part of a run: the run, which repeat it is in, its like in the first one."""
         children = self.modules[path].children
         signatures = [self.modules[child].signature for child in children]
+        follows = [after_before in self.flows for after_before in zip(children[1:], children, strict=False)]
         found: dict[str, tuple[Run, int, str]] = {}
         start = 0
         while start < len(children):
-            unit, count = longest_run(signatures, start)
+            unit, count = longest_run(signatures, follows, start)
             if count > 1:
                 members = children[start : start + unit * count]
                 run = Run(f"{local_name(members[0])}\u2013{local_name(members[-1])}", unit, count)
@@ -107,17 +109,39 @@ class ModuleTree:
         return found
 
 
-def longest_run(signatures: list[int], start: int) -> tuple[int, int]:
-    """(unit, count) of the repetition at `start` that covers most; the shortest unit among equals; (1, 1) for none."""
+def longest_run(signatures: list[int], follows: list[bool], start: int) -> tuple[int, int]:
+    """(unit, count) of the repetition at `start` that covers most; the shortest unit among equals; (1, 1) for none.
+
+    `follows[i]` tells whether the gradient goes from module i + 1 straight to module i: only what stands in a row repeats,
+    not what is equal and stands side by side.
+    """
     best = (1, 1)
     for unit in range(1, LONGEST_UNIT + 1):
         count = 1
         head = signatures[start : start + unit]
-        while signatures[start + unit * count : start + unit * (count + 1)] == head:
+        while _repeats(signatures, follows, head, start + unit * count):
             count += 1
         if count > 1 and unit * count > best[0] * best[1]:
             best = (unit, count)
     return best
+
+
+def _repeats(signatures: list[int], follows: list[bool], head: list[int], at: int) -> bool:
+    return signatures[at : at + len(head)] == head and all(follows[at - len(head) : at + len(head) - 1])
+
+
+def sibling_flows(graph: Graph) -> set[tuple[str, str]]:
+    """Pairs of sibling modules where an edge goes from inside the first to inside the second."""
+    paths = {node: path or "" for node, path in graph.nodes(data="module")}
+    crossing = {(paths[source], paths[target]) for source, target in graph.edges()}
+    return {_below_common(*pair) for pair in crossing if pair[0] != pair[1]}
+
+
+def _below_common(source: str, target: str) -> tuple[str, str]:
+    """The outermost modules around each of two paths that do not hold both."""
+    left, right = source.split("."), target.split(".")
+    depth = next((at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    return ".".join(left[: depth + 1]), ".".join(right[: depth + 1])
 
 
 def forward_order(node: int, facts: Facts) -> float:

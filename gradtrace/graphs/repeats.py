@@ -93,16 +93,21 @@ def _repeated_facts(graph: Graph, aliases: Aliases, members: list[int]) -> Facts
     parts = [graph.nodes[node] for node in members]
     if len(parts) == 1:
         return dict(parts[0])
-    norms = span(part.get("grad_norm") for part in parts)
-    first = dict(parts[0])
-    facts = first | total(parts) | {"repeats": len(parts), "grad_range": norms}
+    first = parts[0]
+    facts = first | total(parts) | {"repeats": len(parts), "grad_range": span(part.get("grad_norm") for part in parts)}
     if first.get("kind") != "module":
-        return facts | {"grad_norm": norms and norms[1], "gain": _mean_gain(parts)}
+        return facts | {"grad_norm": _largest(parts), "gain": _mean_gain(parts)}
     facts["name"] = local_name(aliases.paths[first["module"]])
     if _in_a_row(graph, members):
         entered, left = gradient_through(graph, set(members))
         return facts | {"grad_norm": entered, "grad_out": left, "gain": gain(entered, left)}
-    return facts | {"grad_norm": norms and norms[1], "grad_out": None, "gain": _mean_gain(parts)}
+    return facts | {"grad_norm": _largest(parts), "grad_out": None, "gain": _mean_gain(parts)}
+
+
+def _largest(parts: Sequence[Facts]) -> float | None:
+    """The largest gradient; NaN or infinity where one is."""
+    norms = [part["grad_norm"] for part in parts if part.get("grad_norm") is not None]
+    return next((norm for norm in norms if not math.isfinite(norm)), max(norms, default=None))
 
 
 def _in_a_row(graph: Graph, members: list[int]) -> bool:
@@ -113,12 +118,14 @@ def _in_a_row(graph: Graph, members: list[int]) -> bool:
 
 def _mean_gain(parts: Sequence[Facts]) -> float | None:
     """Geometric mean: what one repeat does, if all did the same."""
-    gains = [part["gain"] for part in parts if part.get("gain")]
+    gains = [part["gain"] for part in parts if part.get("gain") and math.isfinite(part["gain"])]
     return math.exp(sum(map(math.log, gains)) / len(gains)) if gains else None
 
 
 def _merge_repeats(parts: Sequence[Facts]) -> Facts:
-    norms = span(part.get("grad_norm") for part in parts)
-    if len(parts) == 1 or norms is None:
+    if len(parts) == 1:
         return merge_edges(parts)
-    return merge_edges(parts) | {"grad_norm": norms[1], "grad_range": norms}
+    return merge_edges(parts) | {
+        "grad_norm": _largest(parts),
+        "grad_range": span(part.get("grad_norm") for part in parts),
+    }

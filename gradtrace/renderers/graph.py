@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from gradtrace.errors import GradtraceError
 
 if TYPE_CHECKING:
     from gradtrace.graphs.types import Graph
     from gradtrace.model import Finding
+    from gradtrace.renderers.drawing.view import View
+
+PICTURES = ("svg", "png", "pdf")
+DATA = ("json", "graphml", "gexf")
+FORMATS = (*PICTURES, "dot", *DATA, "mermaid", "html", "model_explorer")
+
+ENDINGS = {"gv": "dot", "mmd": "mermaid", "htm": "html"}
+"""File endings that differ from the name of their format."""
+
+RANKDIRS = ("TB", "LR", "BT", "RL")
 
 
 def render_graph(
@@ -25,13 +38,60 @@ def render_graph(
     engine: str | None = None,
     calls: str = "together",
 ) -> str | bytes | Path:
-    """Draw `graph` and write it to `out`; without `out`, return the document (bytes for png and pdf, else text).
+    """Draw `graph`; write it to `out` and return that path, or return the document (bytes for png and pdf, else text).
 
-    `format` is svg, png, pdf, dot, json, graphml, gexf, mermaid, html or model_explorer; by default the ending of `out`
-    decides. `depth` is "auto" (folded by module to what fits a page), "full" or the number of module levels shown.
-    `focus` is the dotted name of a module, `path` is "FROM:TO". `color` is gradient, gain, time, memory or none.
-    `engine` is "dot" for a system graphviz; the default is the bundled one. `calls` is together or apart.
+    `format` is one of FORMATS; by default the ending of `out` decides. `depth` is "auto" (folded by module to what fits
+    a page), "full", or the number of module levels to show. `focus` is the dotted name of a module, `path` is "FROM:TO"
+    (names or ids; "loss" or nothing before the colon is the loss). `color` is gradient, gain, time, memory or none.
+    `findings` are marked where they lie. `engine` names a system graphviz; the default is the bundled one. `calls` shows
+    the calls of a module "together" or "apart".
 
+    The data formats (json, graphml, gexf, model_explorer) hold the graph unfolded unless `depth`, `focus` or `path` ask for less.
     Raises GradtraceError for an unknown option or name, MissingToolError where the format needs a missing program.
     """
-    raise NotImplementedError
+    chosen = choose_format(out, format)
+    _check(depth, rankdir)
+    writer = _writer(chosen)
+    from gradtrace.renderers.drawing.view import View
+
+    view = View(depth, focus, path, calls, tuple(findings), color, rankdir, engine)
+    document = writer(graph, view)
+    if out is None:
+        return document
+    out = Path(out)
+    try:
+        out.write_bytes(document if isinstance(document, bytes) else document.encode())
+    except OSError as error:
+        raise GradtraceError(f"cannot write {out}: {error.strerror}") from error
+    return out
+
+
+def choose_format(out: str | Path | None, format: str | None) -> str:
+    """`format`, or what the ending of `out` says. GradtraceError for an unknown or missing one."""
+    ending = Path(out).suffix.lstrip(".").lower() if out is not None else ""
+    chosen = (format or ENDINGS.get(ending, ending)).replace("-", "_")
+    if chosen not in FORMATS:
+        wanted = f"unknown format {chosen!r}" if chosen else "no format: the output has no ending"
+        raise GradtraceError(f"{wanted}; expected one of {', '.join(FORMATS)}")
+    return chosen
+
+
+def _check(depth: int | str, rankdir: str) -> None:
+    if not (depth in ("auto", "full") or (isinstance(depth, int) and not isinstance(depth, bool) and depth > 0)):
+        raise GradtraceError(f"depth is {depth!r}, expected 'auto', 'full' or a number of module levels")
+    if rankdir not in RANKDIRS:
+        raise GradtraceError(f"rankdir is {rankdir!r}, expected one of {', '.join(RANKDIRS)}")
+
+
+def _writer(format: str) -> Callable[[Graph, View], str | bytes]:
+    """The function that makes a document of that format."""
+    from gradtrace.renderers.drawing import writers
+
+    return {
+        **{name: partial(writers.picture, format=name) for name in PICTURES},
+        **{name: partial(writers.data, format=name) for name in DATA},
+        "dot": writers.dot,
+        "mermaid": writers.mermaid,
+        "html": writers.page,
+        "model_explorer": writers.model_explorer,
+    }[format]

@@ -1,0 +1,1 @@
+"""How an autograd graph becomes a picture: colours, labels, DOT, layout."""

@@ -1,0 +1,57 @@
+"""Which open modules get a frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from gradtrace.graphs.modules import lineage, parent
+from gradtrace.graphs.types import Facts, Graph
+
+
+@dataclass(slots=True)
+class Cluster:
+    """A frame around the nodes of an open module. `path` is "" for the drawing itself."""
+
+    path: str
+    nodes: list[int] = field(default_factory=list)
+    inner: list[Cluster] = field(default_factory=list)
+
+
+def clusters(graph: Graph) -> Cluster:
+    """The frames of a drawing, nested as the modules are.
+
+    A module gets none where it would frame one node only, or nothing but one other frame.
+    """
+    top = Cluster("")
+    known = {"": top}
+    for node, facts in graph.nodes(data=True):
+        for path in scope(facts):
+            if path not in known:
+                known[path] = Cluster(path)
+                known[parent(path)].inner.append(known[path])
+        known[innermost(facts)].nodes.append(node)
+    for path in sorted(known, key=lambda path: path.count("."), reverse=True):
+        known[path].inner = [frame for inner in known[path].inner for frame in _simplified(inner, known[path])]
+    return top
+
+
+def scope(facts: Facts) -> tuple[str, ...]:
+    """Paths of the open modules around a node, outermost first."""
+    return facts["scope"] if facts.get("scope") is not None else lineage(facts.get("module") or "")
+
+
+def innermost(facts: Facts) -> str:
+    """The path of the open module that a node belongs to, "" for none."""
+    around = scope(facts)
+    return around[-1] if around else ""
+
+
+def _simplified(frame: Cluster, around: Cluster) -> Iterable[Cluster]:
+    """`frame`, or what is left where it is not worth drawing; its nodes then go to the frame around it."""
+    if len(frame.inner) == 1 and not frame.nodes:
+        return frame.inner
+    if not frame.inner and len(frame.nodes) == 1:
+        around.nodes.extend(frame.nodes)
+        return ()
+    return (frame,)

@@ -1,0 +1,216 @@
+"""What stands in a box."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import PurePath
+
+from gradtrace.graphs.modules import local_name
+from gradtrace.graphs.types import LEAVES, Facts, op_name
+from gradtrace.renderers.drawing import numbers, palette
+from gradtrace.renderers.drawing.escape import html, plain
+from gradtrace.renderers.drawing.scale import Scale
+
+LONGEST = 36
+"""Characters of a name before its middle is left out; the tooltip has all of it."""
+
+LISTED = 4
+"""Leaves that an op lists one by one."""
+
+STRONG = 1.0
+"""Decades of gain in one box from which on the gain is set in colour: three such boxes make a gradient vanish."""
+
+
+def label(facts: Facts, scale: Scale, frame: str) -> str:
+    """The HTML-like label of a node that stands in the frame of module path `frame`."""
+    rows = [_row(_title(facts, frame)), *_rows(facts, frame), *_leaf_rows(facts, frame), *_measure_rows(facts, scale)]
+    return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{"".join(rows)}</table>>'
+
+
+def short_label(facts: Facts) -> str:
+    """Name and gradient, for drawings in which boxes are small."""
+    return f"{plain(title(facts), 18)}\n{numbers.norm(facts.get('grad_norm'))}"
+
+
+def title(facts: Facts, frame: str = "") -> str:
+    """The name of a node, short where the frame around it says the rest."""
+    if facts.get("kind") in LEAVES or facts.get("kind") == "module":
+        name = str(facts.get("name") or facts.get("module") or op_name(facts.get("op")))
+        return relative(name, frame) if facts.get("kind") in LEAVES else relative(module_title(facts, name), frame)
+    if facts.get("kind") == "ops":
+        return str(facts["name"])
+    return op_name(facts.get("op"))
+
+
+def module_title(facts: Facts, name: str) -> str:
+    """A module's path, its last part being `name` (which a run of repeats has changed)."""
+    around = facts.get("scope") or ()
+    return f"{around[-1]}.{name}" if around else name
+
+
+def relative(path: str, frame: str) -> str:
+    """`path` as seen from inside the module `frame`."""
+    return path[len(frame) + 1 :] if frame and path.startswith(frame + ".") else path
+
+
+def _title(facts: Facts, frame: str) -> str:
+    text = f"<b>{html(title(facts, frame), LONGEST)}</b>"
+    if facts.get("repeats", 1) > 1 and facts.get("kind") == "module":
+        text += f'  <font color="{palette.ACCENT}"><b>\u00d7{facts["repeats"]}</b></font>'
+    for code in facts.get("findings", ()):
+        text += f'  <font color="{palette.ALARM}"><b>{html(code)}</b></font>'
+    return text
+
+
+def _rows(facts: Facts, frame: str) -> Iterable[str]:
+    """What the node is, in one line of small print."""
+    kind = facts.get("kind")
+    if kind == "module":
+        yield _small(_join(facts.get("module_type"), _calls(facts), _parameters(facts)))
+    elif kind == "reference":
+        yield _small(f"drawn elsewhere \u00b7 {facts['uses']} uses")
+    elif kind == "ops":
+        yield _small(_join(numbers.plural(facts["nodes"], "node"), _parameters(facts)))
+    else:
+        yield _small(_module(facts, frame))
+        yield _small(_join(numbers.shape(facts.get("shape")), place(facts)))
+
+
+def _small(text: str | None) -> str:
+    return _row(f'<font color="{palette.MUTED}" point-size="9">{html(text, LONGEST + 12)}</font>') if text else ""
+
+
+def _row(content: str) -> str:
+    return f'<tr><td align="left">{content}</td></tr>'
+
+
+def _join(*parts: str | None) -> str:
+    return " \u00b7 ".join(part for part in parts if part)
+
+
+def _calls(facts: Facts) -> str | None:
+    first, last = facts.get("calls") or (1, 1)
+    if first == last:
+        return None if first == 1 else f"call {first}"
+    return f"calls {first}\u2013{last}"
+
+
+def _parameters(facts: Facts) -> str | None:
+    return f"{numbers.count(facts['parameters'])} parameters" if facts.get("parameters") else None
+
+
+def _module(facts: Facts, frame: str) -> str | None:
+    """The module of an op, where no frame around it says so."""
+    path = (facts.get("scope") or (facts.get("module"),))[-1]
+    if not path or path == frame or facts.get("kind") in LEAVES:
+        return None
+    return _join(
+        relative(path, frame),
+        facts.get("module_type"),
+        f"call {facts['call']}" if (facts.get("call") or 1) > 1 else None,
+    )
+
+
+def place(facts: Facts) -> str | None:
+    """File and line of a node's source."""
+    source = facts.get("source")
+    return f"{PurePath(source.file.replace(chr(92), '/')).name}:{source.line}" if source else None
+
+
+def _leaf_rows(facts: Facts, frame: str) -> Iterable[str]:
+    leaves = facts.get("leaves", ())
+    for leaf in leaves[:LISTED]:
+        name = local_name(leaf["name"] or leaf["kind"])
+        grad = f"  grad {numbers.norm(leaf['grad_norm'])}" if leaf["grad_norm"] is not None else ""
+        text = html(f"{name}  {numbers.shape(leaf['shape'])}{grad}", LONGEST + 12)
+        yield f'<tr><td align="left" bgcolor="{palette.LEAF}"><font point-size="9">{text}</font></td></tr>'
+    if len(leaves) > LISTED:
+        yield _small(f"and {numbers.plural(len(leaves) - LISTED, 'more leaf')}".replace("leafs", "leaves"))
+
+
+def _measure_rows(facts: Facts, scale: Scale) -> Iterable[str]:
+    text = _amount(facts, scale.color)
+    if text:
+        mark = scale.ill(facts)
+        colour = mark.line if mark else palette.INK
+        yield _row(f'<font point-size="10" color="{colour}">{html(text)}</font>{_gain(facts)}')
+
+
+def _amount(facts: Facts, color: str) -> str | None:
+    if color == "time" and facts.get("seconds") is not None:
+        return numbers.duration(facts["seconds"])
+    if color == "memory" and facts.get("saved_bytes"):
+        return f"{numbers.size(facts['saved_bytes'])} saved"
+    if facts.get("grad_norm") is None:
+        return None
+    ends = facts.get("grad_range")
+    if ends and facts.get("health") == "nan":
+        return f"grad {numbers.norm(ends[1])} to NaN"
+    if ends and facts.get("repeats", 1) > 1 and facts.get("grad_out") is None and ends[0] != ends[1]:
+        return f"grad {numbers.norm(ends[0])} to {numbers.norm(ends[1])}"
+    if facts.get("grad_out") is not None:
+        return f"grad {numbers.norm(facts['grad_norm'])} \u2192 {numbers.norm(facts['grad_out'])}"
+    return f"grad {numbers.norm(facts['grad_norm'])}"
+
+
+def _gain(facts: Facts) -> str:
+    """The gain, in colour where it is far from one; nothing where one can see that it is about one."""
+    gain = facts.get("gain")
+    if gain is None or facts.get("kind") in LEAVES:
+        return ""
+    strong = gain > 0 and math.isfinite(gain) and abs(math.log10(gain)) >= STRONG
+    if strong:
+        colour = palette.HEALTH["vanishing" if gain < 1 else "exploding"].line
+        return f'  <font point-size="10" color="{colour}"><b>gain {numbers.norm(gain)}</b></font>'
+    return f'  <font point-size="9" color="{palette.MUTED}">gain {numbers.norm(gain)}</font>'
+
+
+def tooltip(facts: Facts) -> str:
+    """All that is known about a node, one fact a line."""
+    lines = [str(facts.get("name") or op_name(facts.get("op")))]
+    source = facts.get("source")
+    pairs = [
+        ("op", facts.get("op")),
+        (
+            "ops",
+            ", ".join(f"{op_name(op)} {count}" for op, count in facts.get("ops", {}).items())
+            if "ops" in facts
+            else None,
+        ),
+        ("module", _join(facts.get("module"), facts.get("module_type"), _calls(facts) if "calls" in facts else None)),
+        ("call", facts.get("call")),
+        ("source", f"{source.file}:{source.line} in {source.function}" if source else None),
+        ("code", source.text.strip() if source and source.text else None),
+        ("shape", " ".join(filter(None, (numbers.shape(facts.get("shape")), facts.get("dtype"), facts.get("device"))))),
+        ("nodes", facts.get("nodes")),
+        ("parameters", facts.get("parameters")),
+        ("repeats", facts["repeats"] if facts.get("repeats", 1) > 1 else None),
+        ("saved", numbers.size(facts["saved_bytes"]) if facts.get("saved_bytes") else None),
+        ("attributes", ", ".join(f"{name}={value}" for name, value in (facts.get("attributes") or {}).items())),
+        ("gradient norm", _or_none(facts.get("grad_norm"))),
+        ("gradient norms", " to ".join(map(numbers.norm, facts["grad_range"])) if facts.get("grad_range") else None),
+        ("largest gradient", _or_none(facts.get("grad_max"))),
+        ("non-finite elements", facts.get("nonfinite") or None),
+        ("gain", _or_none(facts.get("gain"))),
+        ("seconds", numbers.duration(facts["seconds"]) if facts.get("seconds") is not None else None),
+        ("findings", ", ".join(facts.get("findings", ()))),
+    ]
+    lines += [f"{name}: {value}" for name, value in pairs if value not in (None, "", {})]
+    return "\n".join(lines)
+
+
+def _or_none(value: float | None) -> str | None:
+    return None if value is None else f"{value:.6g}"
+
+
+def edge_tooltip(source: Facts, target: Facts, facts: Facts) -> str:
+    """What flows along an edge."""
+    lines = [f"{title(source)} \u2192 {title(target)}"]
+    if facts.get("grad_norm") is not None:
+        lines.append(f"gradient norm: {facts['grad_norm']:.6g} ({facts.get('health', 'ok')})")
+    if facts.get("shape") is not None:
+        lines.append(f"shape: {numbers.shape(facts['shape'])} {facts.get('dtype') or ''}".rstrip())
+    if facts.get("count", 1) > 1:
+        lines.append(f"{facts['count']} edges")
+    return "\n".join(lines)

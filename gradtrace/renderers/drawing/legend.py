@@ -1,0 +1,97 @@
+"""The title line and the legend, which together are the label of the whole drawing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from gradtrace.graphs.health import DECADES
+from gradtrace.graphs.measure import numel, size
+from gradtrace.graphs.types import Graph
+from gradtrace.renderers.drawing import numbers, palette
+from gradtrace.renderers.drawing.escape import html
+from gradtrace.renderers.drawing.scale import Scale
+
+
+def heading(graph: Graph, scale: Scale) -> str:
+    """An HTML-like table: which backward, its loss and counts, then what the colours mean."""
+    rows = [
+        f'<tr><td align="left"><font point-size="16"><b>{html(_title(graph))}</b></font></td></tr>',
+        f'<tr><td align="left"><font point-size="10" color="{palette.MUTED}">{html(subtitle(graph))}</font></td></tr>',
+        f'<tr><td align="left">{_legend(graph, scale)}</td></tr>',
+    ]
+    return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="2">{"".join(rows)}</table>>'
+
+
+def _title(graph: Graph) -> str:
+    facts = graph.graph
+    word = "Gradient call" if facts.get("kind") == "grad" else "Backward"
+    title = f"{word} {facts['backward']}" if facts.get("backward") else "Autograd graph"
+    return title + (f" \u00b7 {facts['view']}" if facts.get("view") else "")
+
+
+def subtitle(graph: Graph) -> str:
+    """Loss and counts in one line."""
+    facts = graph.graph
+    whole, shown = sum(map(size, graph.nodes.values())), len(graph)
+    parameters = sum(map(numel, graph.nodes.values()))
+    parts = [
+        f"loss {facts['loss']:.4g}" if facts.get("loss") is not None else "",
+        numbers.plural(whole, "node")
+        + (f" in {numbers.plural(shown, 'box').replace('boxs', 'boxes')}" if shown < whole else ""),
+        f"{numbers.count(parameters)} parameters" if parameters else "",
+        facts.get("note", ""),
+        "" if facts.get("measured", True) else "gradients not measured",
+    ]
+    return " \u00b7 ".join(filter(None, parts))
+
+
+def _legend(graph: Graph, scale: Scale) -> str:
+    entries = list(_entries(graph, scale))
+    cells = "".join(f"{_swatch(colour, height)}{_text(text)}" for colour, height, text in entries)
+    return (
+        f'<table border="0" cellborder="0" cellspacing="0" cellpadding="2"><tr>{cells}</tr></table>' if cells else " "
+    )
+
+
+def _swatch(colour: str, height: int) -> str:
+    """A coloured bar as high as the line is wide, centred in its row."""
+    bar = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr><td bgcolor="{colour}" width="22" height="{height}" fixedsize="true"></td></tr></table>'
+    return f"<td>{bar}</td>"
+
+
+def _text(text: str) -> str:
+    return f'<td align="left"><font point-size="9" color="{palette.MUTED}">{html(text)}   </font></td>'
+
+
+def _entries(graph: Graph, scale: Scale) -> Iterable[tuple[str, int, str]]:
+    if scale.color == "gradient" and scale.level is not None:
+        yield from _flow_entries(graph, scale.level)
+    elif scale.color == "gain":
+        yield palette.SHRINK[2], 10, "gain 0.01 or less"
+        yield palette.SHRINK[1], 10, "0.1"
+        yield palette.GROW[1], 10, "10"
+        yield palette.GROW[2], 10, "100 or more"
+    elif scale.color in ("time", "memory") and scale.most:
+        show = numbers.duration if scale.color == "time" else lambda amount: numbers.size(int(amount))
+        for share in (0.2, 0.6, 1.0):
+            yield palette.step(palette.HEAT, share), 10, show(scale.most * share * share)
+
+
+def _flow_entries(graph: Graph, level: float) -> Iterable[tuple[str, int, str]]:
+    """Gradient norm by line: only the illnesses that the drawing shows."""
+    present = {facts.get("health") for facts in graph.nodes.values()}
+    present |= {facts.get("health") for _, _, facts in graph.edges(data=True)}
+    low, high = 10 ** (level - DECADES), 10 ** (level + DECADES)
+    if "vanishing" in present:
+        yield palette.HEALTH["vanishing"].line, 2, f"vanishing, under {numbers.norm(low)}"
+    for share in (0.17, 0.5, 0.83):
+        norm = 10 ** (level + DECADES * (2 * share - 1))
+        text = numbers.norm(norm)
+        yield palette.step(palette.FLOW, share), math.ceil(0.8 + 3 * share), f"grad {text}" if share < 0.2 else text
+    if "exploding" in present:
+        yield palette.HEALTH["exploding"].line, 5, f"exploding, over {numbers.norm(high)}"
+    if "nan" in present:
+        yield palette.HEALTH["nan"].line, 3, "NaN or Inf"
+    if present & {"zero", "none"}:
+        yield palette.HEALTH["zero"].line, 1, "zero or none"

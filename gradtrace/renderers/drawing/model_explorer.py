@@ -1,0 +1,54 @@
+"""JSON for Google's Model Explorer (https://github.com/google-ai-edge/model-explorer): modules as nested layers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from gradtrace.graphs.health import with_health
+from gradtrace.graphs.types import LEAVES, Facts, Graph
+from gradtrace.renderers.drawing import palette
+from gradtrace.renderers.drawing.clusters import scope
+from gradtrace.renderers.drawing.labels import title, tooltip
+
+
+def to_model_explorer(graph: Graph) -> str:
+    """One graph in one collection; the gradient's way is kept, so edges run from the loss to the parameters."""
+    graph = with_health(graph)
+    name = f"backward {graph.graph.get('backward')}"
+    document = [{"label": "gradtrace", "graphs": [{"id": name, "nodes": [_node(graph, node) for node in graph]}]}]
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _node(graph: Graph, node: int) -> dict[str, Any]:
+    facts = graph.nodes[node]
+    return {
+        "id": str(node),
+        "label": title(facts),
+        "namespace": "/".join(path.rpartition(".")[2].replace("/", "\u2215") for path in scope(facts)),
+        "attrs": [{"key": key, "value": value} for key, value in _attributes(facts)],
+        "incomingEdges": [
+            {"sourceNodeId": str(source), "sourceNodeOutputId": str(key), "targetNodeInputId": str(at)}
+            for at, (source, _, key) in enumerate(graph.in_edges(node, keys=True))
+        ],
+        "outputsMetadata": [
+            {"id": str(key), "attrs": [{"key": "gradient norm", "value": f"{edge['grad_norm']:.6g}"}]}
+            for _, _, key, edge in graph.out_edges(node, keys=True, data=True)
+            if edge.get("grad_norm") is not None
+        ],
+        "style": _style(facts),
+    }
+
+
+def _attributes(facts: Facts) -> list[tuple[str, str]]:
+    pairs = (line.partition(": ") for line in tooltip(facts).split("\n"))
+    return [(key, value) for key, colon, value in pairs if colon] + [("health", facts["health"])]
+
+
+def _style(facts: Facts) -> dict[str, str]:
+    mark = palette.HEALTH.get(facts["health"])
+    if mark and facts["health"] != "none":
+        return {"backgroundColor": mark.tint, "borderColor": mark.line}
+    if facts["kind"] in LEAVES:
+        return {"backgroundColor": palette.LEAF, "borderColor": palette.LEAF_LINE}
+    return {}

@@ -1,0 +1,100 @@
+"""The colours of a drawing, and what each becomes on a dark page.
+
+Illnesses differ in lightness and in line style as well as in hue, so that they stay apart in greyscale and for any colour
+vision (hues after Okabe and Ito, https://jfly.uni-koeln.de/color/). Blue leaves and a green output are torchviz's.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+PAGE, INK, MUTED, LINE = "#ffffff", "#1f2328", "#59636e", "#8c959f"
+CARD, MODULE, CLUSTER, CLUSTER_LINE = "#ffffff", "#eef1f4", "#f8f9fb", "#d1d9e0"
+LEAF, LEAF_LINE, ROOT, ROOT_LINE = "#d6e8f8", "#4a86b8", "#dcf0d4", "#4f8f3a"
+ACCENT = "#0b4f9c"
+ALARM = "#cf222e"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """How a health is drawn: line, tint of the box, line style, and how it is called in the legend."""
+
+    line: str
+    tint: str
+    style: str
+    title: str
+
+
+HEALTH = {
+    "vanishing": Mark("#d97f00", "#fdf0d9", "dashed", "vanishing"),
+    "exploding": Mark("#b3123f", "#fbe1e8", "solid", "exploding"),
+    "nan": Mark("#7b1fa2", "#f2e3f7", "dashed", "NaN or Inf"),
+    "zero": Mark("#a3abb3", "#eceff1", "dotted", "zero"),
+    "none": Mark("#a3abb3", CARD, "dotted", "no gradient"),
+}
+
+FLOW = ("#b9c8d8", "#8fa8c2", "#6687a8", "#41678c", "#234a6e", "#0d2e4d")
+"""Healthy gradients, from small to large."""
+
+HEAT = ("#ffffff", "#e6f0ea", "#c3ddcf", "#93c2ab", "#5c9f82", "#2f7a5b")
+"""Share of time or memory, from none to most."""
+
+SHRINK, GROW = ("#fdf0d9", "#f5c97a", "#e39a2d"), ("#e9e3f4", "#bfa9df", "#8d68c4")
+"""Gain below and above one."""
+
+DARK = {
+    PAGE: "#0d1117",
+    INK: "#e6edf3",
+    MUTED: "#9aa4af",
+    LINE: "#6e7781",
+    MODULE: "#1c2430",
+    CLUSTER: "#12181f",
+    CLUSTER_LINE: "#30363d",
+    LEAF: "#14324f",
+    LEAF_LINE: "#6cb0ee",
+    ROOT: "#1c3a1a",
+    ROOT_LINE: "#7cc267",
+    ACCENT: "#79b8ff",
+    ALARM: "#ff7b72",
+    "#d97f00": "#f0a43a",
+    "#fdf0d9": "#3d2c0d",
+    "#b3123f": "#ff6b8f",
+    "#fbe1e8": "#451523",
+    "#7b1fa2": "#cf8bf0",
+    "#f2e3f7": "#341a40",
+    "#a3abb3": "#656d76",
+    "#eceff1": "#21262d",
+    "#b9c8d8": "#2f4257",
+    "#8fa8c2": "#3f5d7d",
+    "#6687a8": "#567da3",
+    "#41678c": "#769dc4",
+    "#234a6e": "#9dbfe0",
+    "#0d2e4d": "#cfe3f7",
+    "#e6f0ea": "#15241d",
+    "#c3ddcf": "#1b3a2c",
+    "#93c2ab": "#22573f",
+    "#5c9f82": "#2b7a57",
+    "#2f7a5b": "#37a374",
+    "#f5c97a": "#6b4a10",
+    "#e39a2d": "#a36b12",
+    "#e9e3f4": "#261d38",
+    "#bfa9df": "#4a3572",
+    "#8d68c4": "#7350ad",
+}
+"""Each colour on a dark page. Filled boxes of PAGE's white are cards there."""
+
+
+def step(scale: tuple[str, ...], share: float) -> str:
+    """The colour of `scale` at `share` of the way from its first (0) to its last (1)."""
+    return scale[min(len(scale) - 1, max(0, round(share * (len(scale) - 1))))]
+
+
+def gain_colour(gain: float | None) -> str:
+    """White at 1, deeper with each half decade below and above."""
+    if not gain or not math.isfinite(gain):
+        return CARD
+    distance = abs(math.log10(gain))
+    if distance < 0.15:
+        return CARD
+    return step(SHRINK if gain < 1 else GROW, (distance - 0.15) / 2)

@@ -1,0 +1,66 @@
+"""The way from a graph to a picture, whatever its size."""
+
+from __future__ import annotations
+
+from gradtrace.graphs.health import with_health
+from gradtrace.graphs.order import layers
+from gradtrace.graphs.types import Graph
+from gradtrace.renderers.drawing import engine as engines
+from gradtrace.renderers.drawing.dot import to_dot
+from gradtrace.renderers.drawing.hubs import split_hubs
+from gradtrace.renderers.drawing.layered import place
+from gradtrace.renderers.drawing.scale import scale_of
+from gradtrace.renderers.drawing.svg import finish
+
+COST = 15_000
+"""Nodes and bends that dot places within seconds; its time grows with their product over neighbouring layers."""
+
+SECONDS = 20.0
+"""Given to dot before the plain layered layout takes over."""
+
+DETAILED = 3_000
+"""Boxes beyond which each says its name and gradient only."""
+
+
+def dot_text(graph: Graph, color: str = "gradient", rankdir: str = "TB") -> str:
+    """DOT for any graphviz: the drawing before it is laid out."""
+    graph = split_hubs(with_health(graph))
+    return to_dot(graph, scale_of(graph, color), rankdir)
+
+
+def draw(
+    graph: Graph,
+    format: str,
+    *,
+    color: str = "gradient",
+    rankdir: str = "TB",
+    engine: str | None = None,
+    standalone: bool = True,
+) -> bytes:
+    """The picture of `graph` as svg, png or pdf. Takes seconds at any size.
+
+    dot lays out what it can; what would take it too long, by estimate or by the clock, is placed in layers.
+    """
+    graph = split_hubs(with_health(graph))
+    picture = _laid_out(graph, format, color, rankdir, engine)
+    return finish(picture.decode(), standalone=standalone).encode() if format == "svg" else picture
+
+
+def _laid_out(graph: Graph, format: str, color: str, rankdir: str, engine: str | None) -> bytes:
+    scale = scale_of(graph, color)
+    if cost(graph) <= COST:
+        try:
+            return engines.run(to_dot(graph, scale, rankdir), format, engine=engine, seconds=SECONDS)
+        except engines.LayoutTimeoutError:
+            pass  # the estimate was too low; the layered layout below has no such surprises
+    detailed = len(graph) <= DETAILED
+    width, height = (230.0, 95.0) if detailed else (130.0, 44.0)
+    positions = place(graph, width, height, across=rankdir in ("LR", "RL"))
+    dot = to_dot(graph, scale, rankdir, positions=positions, detailed=detailed)
+    return engines.run(dot, format, engine=engine, placed=True)
+
+
+def cost(graph: Graph) -> int:
+    """Nodes, and the bends of edges that cross layers: what dot has to place."""
+    layer = layers(graph)
+    return len(graph) + sum(max(0, layer[target] - layer[source] - 1) for source, target in graph.edges())
