@@ -39,6 +39,9 @@ class BlockLog:
         self._next = 0
         self._rows = 0
 
+    def __len__(self) -> int:
+        return len(self._entries)
+
     def append(self, block: Block) -> None:
         """Add a block, and merge the youngest while there are enough of one level."""
         width = self._entries[-1].row.parameters if self._entries and not len(block.values) else block.values.shape[2]

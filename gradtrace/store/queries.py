@@ -25,6 +25,8 @@ _T = TypeVar("_T")
 
 _SELECT_ITEMS = {name: f"SELECT id, data, sum FROM {name} ORDER BY id" for name in ITEM_TABLES}  # noqa: S608 (our own names)
 
+_OWN_FACTS = {"id", "writer", "closed", "rows"}
+
 _MOST_INFLATION = 1100
 """Deflate unfolds to 1,032 times its size at most."""
 
@@ -40,18 +42,23 @@ class SnapshotRef(NamedTuple):
 
 def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
     """Facts about the run."""
-    return {key: loads(data) for key, data in _verified(connection, "SELECT key, data, sum FROM meta")}
+    meta = {key: loads(data) for key, data in _verified(connection, "SELECT key, data, sum FROM meta")}
+    if not meta.keys() >= _OWN_FACTS:
+        raise ValueError("facts about the run are missing")
+    del meta["rows"]
+    return meta
 
 
 def read_run(connection: sqlite3.Connection) -> str:
     """What tells this run's trace from any other's."""
-    found = connection.execute("SELECT data FROM meta WHERE key = 'id'").fetchone()
-    return str(loads(found[0]))
+    return str(_fact(connection, "id"))
 
 
 def read_items(connection: sqlite3.Connection, table: str, decode: Callable[[str], _T]) -> dict[int, _T]:
     """The rows of one of `schema.ITEM_TABLES` by id."""
-    return {key: decode(data) for key, data in _verified(connection, _SELECT_ITEMS[table])}
+    items = {key: decode(data) for key, data in _verified(connection, _SELECT_ITEMS[table])}
+    _require_all(connection, table, len(items))
+    return items
 
 
 def read_block_rows(connection: sqlite3.Connection, most_bytes: int) -> list[BlockRow]:
@@ -63,6 +70,7 @@ def read_block_rows(connection: sqlite3.Connection, most_bytes: int) -> list[Blo
         BlockRow(*row)
         for row in connection.execute("SELECT id, first, rows, loop_rows, parameters FROM block ORDER BY id")
     ]
+    _require_all(connection, "block", len(rows))
     total = 0
     for row in rows:
         if row.first != total or min(row.rows, row.loop_rows, row.parameters) < 0:
@@ -107,6 +115,7 @@ def read_samples(connection: sqlite3.Connection, name: str, width: int) -> tuple
         verify((name, position, size), data, total)
         at.append(position)
         found.append(unpack_floats(data, size))
+    _require_all(connection, f"sample {name}", len(at))
     values = np.full((len(at), max([width, *map(len, found)])), np.nan, np.float32)
     for target, sample in zip(values, found, strict=True):
         target[: len(sample)] = sample
@@ -119,12 +128,14 @@ def read_refs(connection: sqlite3.Connection) -> list[SnapshotRef]:
     for key, data, total in connection.execute("SELECT id, data, sum FROM graph"):
         verify(key, data, total)
         graphs[key] = decode_graph_head(data)
+    _require_all(connection, "graph", len(graphs))
     refs = []
     for backward, text, data, total in connection.execute("SELECT * FROM snapshot ORDER BY backward"):
         verify((backward, text), data, total)
         head = decode_head(text)
         graph = graphs[head.graph]
         refs.append(SnapshotRef(backward, graph.structure, head.facts["measured"], graph.complete))
+    _require_all(connection, "snapshot", len(refs))
     return refs
 
 
@@ -144,10 +155,22 @@ def _verified(connection: sqlite3.Connection, statement: str) -> Iterator[tuple[
         yield key, data
 
 
-def _row(connection: sqlite3.Connection, statement: str, key: int) -> tuple[Any, ...]:
+def _fact(connection: sqlite3.Connection, key: str) -> Any:
+    data, total = _row(connection, "SELECT data, sum FROM meta WHERE key = ?", key)
+    verify(key, data, total)
+    return loads(data)
+
+
+def _require_all(connection: sqlite3.Connection, table: str, found: int) -> None:
+    """Raise ValueError where rows of a table have gone."""
+    if found != _fact(connection, "rows").get(table, 0):
+        raise ValueError(f"rows of table {table} are missing")
+
+
+def _row(connection: sqlite3.Connection, statement: str, key: int | str) -> tuple[Any, ...]:
     found: tuple[Any, ...] | None = connection.execute(statement, (key,)).fetchone()
     if found is None:
-        raise ValueError(f"row {key} is missing")
+        raise ValueError(f"row {key!r} is missing")
     return found
 
 

@@ -107,7 +107,7 @@ class TraceFile:
             raise ValueError("its tables are not a trace's")
 
     def _explain(self, error: BaseException) -> UnreadableTraceError:
-        reason = " ".join(str(error).split())[:120] or type(error).__name__
+        reason = "".join(filter(str.isprintable, str(error)))[:80] or type(error).__name__
         if isinstance(error, sqlite3.DatabaseError) and "not a database" in reason:
             return UnreadableTraceError(f"{self.path} is no gradtrace trace; give a file that gradtrace wrote")
         if isinstance(error, sqlite3.OperationalError) and "locked" in reason:

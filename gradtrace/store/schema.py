@@ -58,6 +58,9 @@ TABLES = {
 }
 """The statement that makes each table, as SQLite stores it."""
 
+COUNTED_TABLES = (*ITEM_TABLES, "graph", "snapshot", "sample", "block")
+"""Tables whose number of rows is kept in `meta` under "rows": damage can make rows vanish without a trace."""
+
 LAYOUTS = {SCHEMA_VERSION: TABLES}
 """The tables of each version that can be read; a reader compares them before it trusts a file."""
 

@@ -7,6 +7,7 @@ import errno
 import os
 import sqlite3
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from gradtrace.store.blocks import Block, Records, Values, assemble
 from gradtrace.store.claim import claimed, release, writer_identity
 from gradtrace.store.codec import checksum, dumps, pack_floats
 from gradtrace.store.nouns import encode
-from gradtrace.store.schema import APPLICATION_ID, TABLES
+from gradtrace.store.schema import APPLICATION_ID, COUNTED_TABLES, TABLES
 from gradtrace.store.snapshots import encode_graph, encode_measures
 
 if TYPE_CHECKING:
@@ -44,15 +45,14 @@ class Writer:
         self._bare: dict[str, tuple[int, bool]] = {}
         self._structures: dict[str, int] = {}
         self._modules: dict[str, int] = {}
-        self._next_graph = 0
-        self._next_event = 0
+        self._rows = Counter(dict.fromkeys(COUNTED_TABLES, 0))
         with claimed(self.path):
             self._connection = _create(self.path, {**meta, "writer": writer_identity(), "closed": False})
         self._log = BlockLog(self._connection)
         self._inode = self.path.stat().st_ino
 
     def put_meta(self, facts: Mapping[str, Any]) -> None:
-        """Add or replace facts about the run; values are JSON-ready."""
+        """Add or replace facts about the run, JSON-ready; "id", "writer", "closed" and "rows" are the writer's own."""
         _insert_meta(self._transaction(), facts)
 
     def put_parameters(self, parameters: Iterable[Parameter]) -> None:
@@ -85,27 +85,23 @@ class Writer:
         index = self.put_structure(snapshot.structure)
         head, data = encode_measures(snapshot, self._put_graph(snapshot))
         key = (snapshot.backward, head)
-        self._transaction().execute(
-            "INSERT OR REPLACE INTO snapshot VALUES (?, ?, ?, ?)", (*key, data, checksum(key, data))
-        )
+        self._upsert("snapshot", [(*key, data, checksum(key, data))])
         return index
 
     def put_event(self, event: Event) -> None:
-        self._put_items("event", [(self._next_event, encode(event))])
-        self._next_event += 1
+        self._put_items("event", [(self._rows["event"], encode(event))])
 
     def put_findings(self, findings: Iterable[Finding]) -> None:
         """Replace all findings."""
         self._transaction().execute("DELETE FROM finding")
+        self._rows["finding"] = 0
         self._put_items("finding", enumerate(encode(finding) for finding in findings))
 
     def put_sample(self, name: str, at: int, values: Values) -> None:
         """One of `model.SAMPLES`, float32 (parameters,), taken at step or backward `at`."""
         key, data = (name, at, len(values)), pack_floats(np.asarray(values, np.float32))
-        self._transaction().execute(
-            "INSERT INTO sample (name, position, size, data, sum) VALUES (?, ?, ?, ?, ?)",
-            (*key, data, checksum(key, data)),
-        )
+        self._upsert("sample", [(self._rows["sample"], *key, data, checksum(key, data))])
+        self._rows[f"sample {name}"] += 1
 
     def put_block(self, backwards: Records, loop: Records, values: Values) -> None:
         """Records of dtype BACKWARD (k,) and LOOP, and the statistics, float32 (k, STATISTICS, parameters)."""
@@ -123,6 +119,8 @@ class Writer:
             return
         if not self.path.exists() or self.path.stat().st_ino != self._inode:
             raise FileNotFoundError(errno.ENOENT, "it was deleted or replaced", str(self.path))
+        self._rows["block"] = len(self._log)
+        _insert_meta(self._connection, {"rows": self._rows})
         self._connection.execute("COMMIT")
 
     def beat(self) -> None:
@@ -156,10 +154,15 @@ class Writer:
         self._log.append(block)
 
     def _put_items(self, table: str, rows: Iterable[tuple[int, str]]) -> None:
-        self._transaction().executemany(
-            f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)",  # noqa: S608 (one of our own tables)
-            [(key, data, checksum(key, data)) for key, data in rows],
-        )
+        self._upsert(table, [(key, data, checksum(key, data)) for key, data in rows])
+
+    def _upsert(self, table: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert or replace rows by their first column, and keep count: a reader notices rows that went missing."""
+        for row in rows:
+            known = self._transaction().execute(f"SELECT 1 FROM {table} WHERE rowid = ?", row[:1]).fetchone()  # noqa: S608
+            self._rows[table] += known is None
+            marks = ", ".join("?" * len(row))
+            self._connection.execute(f"INSERT OR REPLACE INTO {table} VALUES ({marks})", row)  # noqa: S608
 
     def _put_graph(self, snapshot: Snapshot) -> int:
         """The row of the snapshot's graph, stored or completed if need be."""
@@ -170,13 +173,10 @@ class Writer:
         if number is not None and not snapshot.complete:
             return number
         if number is None or complete:
-            number = self._next_graph
-            self._next_graph += 1
+            number = self._rows["graph"]
         self._graphs[graph.full] = number
         self._bare[graph.bare] = (number, snapshot.complete)
-        self._transaction().execute(
-            "INSERT OR REPLACE INTO graph VALUES (?, ?, ?)", (number, graph.data, checksum(number, graph.data))
-        )
+        self._upsert("graph", [(number, graph.data, checksum(number, graph.data))])
         return number
 
 
@@ -194,7 +194,7 @@ def _create(path: Path, meta: Mapping[str, Any]) -> sqlite3.Connection:
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
         connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        _insert_meta(connection, {"id": uuid.uuid4().hex, **meta})
+        _insert_meta(connection, {"id": uuid.uuid4().hex, "rows": dict.fromkeys(COUNTED_TABLES, 0), **meta})
         connection.execute("COMMIT")
     except sqlite3.Error as error:
         raise UnwritableTraceError(f"cannot write a trace at {path} ({error}); choose another out=") from error
