@@ -19,12 +19,12 @@ class LM(nn.Module):
 
 torch.manual_seed(0)
 model = LM()
-optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.3)
 norms = []
 for step in range(120):
     start = torch.randint(0, 20, (16, 1))
     seq = (start + torch.arange(11) * 3) % 20
-    loss = nn.functional.cross_entropy(model(seq[:, :-1]).flatten(0, 1), seq[:, 1:].flatten())
+    loss = nn.functional.cross_entropy(model(seq[:, :-1]).flatten(0, 1), seq[:, 1:].flatten(), reduction="sum") / 16
     optimizer.zero_grad()
     loss.backward()
     norms.append(nn.utils.clip_grad_norm_(model.parameters(), 1.0).item())
