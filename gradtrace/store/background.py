@@ -56,7 +56,7 @@ class BackgroundWriter:
         self._on_error = on_error
         self._queue: deque[_Entry] = deque()
         self._structures: dict[str, int] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._writing = threading.Lock()
         self._wake = threading.Event()
         self._beaten = time.monotonic()
@@ -165,6 +165,8 @@ class BackgroundWriter:
             self._writer.abandon()
             known = error.strerror if isinstance(error, OSError) else None
             self._give_up(known or str(error) or type(error).__name__)
+        finally:
+            self._queue.clear()
 
     def _drain(self) -> None:
         """Write what has been handed over, single rows gathered to a block, and commit; then answer who waits."""
@@ -210,9 +212,11 @@ class BackgroundWriter:
 
     def _give_up(self, reason: str) -> None:
         """Stop writing, and say so once."""
-        self._silent = True
-        self._queue.clear()
-        self.error = f"{self.path} can no longer be written ({reason}); what was written before stays readable"
+        with self._lock:
+            if self.error is not None:
+                return
+            self.error = f"{self.path} can no longer be written ({reason}); what was written before stays readable"
+            self._silent = True
         if self._on_error is not None:
             self._on_error(self.error)
 
