@@ -70,6 +70,8 @@ class GradientLedger:
 
     def clear(self, numbers: Sequence[int]) -> None:
         """`zero_grad` over these parameters."""
+        if not (self.fresh or self.stale or self._left):
+            return
         gone = set(numbers)
         lost = gone & self.fresh
         self.cleared |= lost

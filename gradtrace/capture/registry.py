@@ -73,7 +73,7 @@ class Registry:
         self._training: dict[str, bool] = {}
         self._optimizers: list[tuple[weakref.ref[Any], model.Optimizer, tuple[int, ...]]] = []
         self._optimizer_numbers: dict[int, int] = {}
-        self._live: list[Tensor | None] | None = None
+        self._elements: dict[int, int] = {}
         self.changed = True
 
     # ---- parameters
@@ -241,6 +241,7 @@ class Registry:
             reference, record, known_shape = self._optimizers[number]
             if reference() is optimizer and known_shape == shape:
                 return record
+        self._elements.clear()
         same = number is not None and self._optimizers[number][0]() is optimizer
         index = number if same and number is not None else len(self._optimizers)
         record = self._describe_optimizer(optimizer, index, frame)
@@ -252,6 +253,14 @@ class Registry:
             self._optimizer_numbers[id(optimizer)] = index
         self.changed = True
         return record
+
+    def elements(self, optimizer: model.Optimizer) -> int:
+        """Total elements of an optimizer's parameters."""
+        known = self._elements.get(id(optimizer))
+        if known is None:
+            tensors = (self._leaves[number].reference() for number in optimizer.parameters)
+            known = self._elements[id(optimizer)] = sum(tensor.numel() for tensor in tensors if tensor is not None)
+        return known
 
     def _describe_optimizer(self, optimizer: Any, index: int, frame: FrameType | None) -> model.Optimizer:
         kind = type(optimizer).__name__

@@ -7,6 +7,7 @@ dozen calls into torch. Large ones, and all on an accelerator, go through multi-
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -27,6 +28,8 @@ _REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 def plain(tensor: Tensor) -> Tensor | None:
     """The dense real values behind a gradient: a sparse one's values, a complex one's parts; None where it has no norm."""
+    if tensor.is_nested:
+        return tensor.values() if tensor.layout is torch.jagged else None
     if tensor.layout is not torch.strided:
         if tensor.layout is not torch.sparse_coo:
             return None
@@ -87,70 +90,106 @@ class Row:
         return self._host
 
 
+@dataclass(frozen=True, slots=True)
+class _Segments:
+    """Small CPU tensors of one dtype: their columns, where they stand among the gradients, and their places in the buffer."""
+
+    columns: NDArray[np.intp]
+    positions: list[int]
+    offsets: NDArray[np.int64]
+    sizes: NDArray[np.int64]
+
+
+@dataclass(slots=True)
+class _Plan:
+    """How the gradients of one set of parameters are measured. Shapes and dtypes of parameters seldom change."""
+
+    numbers: list[int]
+    segments: list[_Segments] = field(default_factory=list)
+    large: list[int] = field(default_factory=list)
+    device: list[int] = field(default_factory=list)
+    odd: list[int] = field(default_factory=list)
+    """Positions of gradients that are sparse, complex, distributed or of no real dtype."""
+    matrices: int = 0
+
+    @classmethod
+    def of(cls, numbers: Sequence[int], gradients: Sequence[Tensor]) -> _Plan:
+        plan = cls(list(numbers))
+        small: dict[torch.dtype, list[int]] = {}
+        for position, gradient in enumerate(gradients):
+            plan.matrices += gradient.dim() >= 2
+            if gradient.layout is not torch.strided or gradient.dtype not in _REAL or type(gradient) is not Tensor:
+                plan.odd.append(position)
+            elif gradient.device.type != "cpu":
+                plan.device.append(position)
+            elif 0 < gradient.numel() <= SMALL:
+                small.setdefault(gradient.dtype, []).append(position)
+            else:
+                plan.large.append(position)
+        for positions in small.values():
+            sizes = np.array([gradients[position].numel() for position in positions], np.int64)
+            offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+            columns = np.array([numbers[position] for position in positions], np.intp)
+            plan.segments.append(_Segments(columns, positions, offsets, sizes))
+        return plan
+
+
 class Meter:
-    """Measures the gradients of numbered parameters; keeps the segment layout of the last set, which seldom changes."""
+    """Measures the gradients of numbered parameters; keeps the plan for the last set, which seldom changes."""
 
     def __init__(self) -> None:
-        self._layout_key: tuple[int, ...] = ()
-        self._offsets: NDArray[np.int64] = np.zeros(0, np.int64)
-        self._sizes: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._plan = _Plan([])
 
-    def measure(self, count: int, numbers: Sequence[int], gradients: Sequence[Tensor], zeros: bool) -> Row:
+    @property
+    def matrices(self) -> int:
+        """How many of the gradients last measured had two or more dimensions."""
+        return self._plan.matrices
+
+    def measure(self, count: int, numbers: list[int], gradients: list[Tensor], zeros: bool) -> Row:
         """Statistics of `gradients`, which belong to the parameters `numbers` of `count`; large ones' zeros where asked."""
+        if numbers != self._plan.numbers:
+            self._plan = _Plan.of(numbers, gradients)
+        try:
+            return self._follow(count, gradients, zeros)
+        except (RuntimeError, ValueError):  # a parameter changed its dtype, device or layout since the plan was made
+            self._plan = _Plan.of(numbers, gradients)
+            return self._follow(count, gradients, zeros)
+
+    def _follow(self, count: int, gradients: list[Tensor], zeros: bool) -> Row:
+        plan = self._plan
         row = Row(count)
-        small: dict[torch.dtype, tuple[list[int], list[Tensor]]] = {}
-        large: list[tuple[int, Tensor]] = []
-        device: list[tuple[int, Tensor]] = []
-        for number, gradient in zip(numbers, gradients, strict=True):
-            if gradient.layout is not torch.strided or gradient.dtype not in _REAL or type(gradient) is not Tensor:
-                dense = plain(gradient)
-                if dense is None:
-                    continue
-                gradient = dense
-            size = gradient.numel()
-            if size == 0:
-                row.put(np.array([number]), np.zeros((3, 1), np.float32))
-            elif gradient.device.type != "cpu":
-                device.append((number, gradient))
-            elif size <= SMALL:
-                group = small.get(gradient.dtype)
-                if group is None:
-                    group = small[gradient.dtype] = ([], [])
-                group[0].append(number)
-                group[1].append(gradient)
-            else:
-                large.append((number, gradient))
-        for group_numbers, group_gradients in small.values():
-            self._small(row, group_numbers, group_gradients)
+        large = [(plan.numbers[position], gradients[position]) for position in plan.large]
+        device = [(plan.numbers[position], gradients[position]) for position in plan.device]
+        for segments in plan.segments:
+            row.put(segments.columns, _segment_statistics(segments, gradients))
+        for position in plan.odd:
+            dense = plain(gradients[position])
+            if dense is not None:
+                (large if dense.device.type == "cpu" else device).append((plan.numbers[position], dense))
         if large:
             _large(row, large, zeros)
         if device:
             _on_device(row, device)
         return row
 
-    def _small(self, row: Row, numbers: list[int], gradients: list[Tensor]) -> None:
-        flat = private.flatten(gradients)
-        if flat.dtype is torch.bfloat16 or flat.dtype is torch.float16:
-            flat = flat.float()
-        offsets, sizes = self._segments([gradient.numel() for gradient in gradients])
-        row.put(np.array(numbers), private.segment_statistics(flat.numpy(), offsets, sizes))
 
-    def _segments(self, sizes: list[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        key = tuple(sizes)
-        if key != self._layout_key:
-            self._layout_key = key
-            self._sizes = np.array(sizes, np.int64)
-            self._offsets = np.concatenate([[0], np.cumsum(self._sizes)[:-1]]).astype(np.int64)
-        return self._offsets, self._sizes
+def _segment_statistics(segments: _Segments, gradients: list[Tensor]) -> NDArray[np.float32]:
+    tensors = gradients
+    if len(segments.positions) != len(gradients):
+        tensors = [gradients[position] for position in segments.positions]
+    flat = private.flatten(tensors)
+    if flat.dtype is torch.bfloat16 or flat.dtype is torch.float16:
+        flat = flat.float()
+    return private.segment_statistics(flat.numpy(), segments.offsets, segments.sizes)
 
 
 def _large(row: Row, numbered: list[tuple[int, Tensor]], zeros: bool) -> None:
     gradients = [gradient for _, gradient in numbered]
     values = np.full((len(STATISTICS), len(gradients)), np.nan, np.float32)
     values[0] = torch.stack(norms(gradients)).float().numpy()
-    values[1] = [largest(gradient) for gradient in gradients]
+    values[1] = [largest(gradient) if gradient.numel() else 0.0 for gradient in gradients]
     for position, gradient in enumerate(gradients):
-        if zeros:
+        if zeros and gradient.numel():
             values[2, position] = 1.0 - float(torch.count_nonzero(gradient)) / gradient.numel()
         if 0 < values[1, position] < _TINY or (np.isinf(values[0, position]) and np.isfinite(values[1, position])):
             norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))

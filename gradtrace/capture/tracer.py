@@ -116,6 +116,7 @@ class Tracer:
         self._poisoned = False
         self._undo: list[Callable[[], None]] = []
         self._armed = False
+        self._resting = False
         self.active = False
         for number, module in enumerate(models):
             self.registry.add_root(module, type(module).__name__ if number == 0 else f"{type(module).__name__}_{number + 1}")
@@ -194,7 +195,14 @@ class Tracer:
     def _leave_journal(self) -> None:
         self._journal.passive = True
         self._journal.clear()
-        if self._sightings.mode_on and private.mode_is_on_top(self._journal):
+        self._settle_journal()
+
+    def _settle_journal(self) -> None:
+        """Take a passive journal off the mode stack as soon as it can be reached.
+
+        It cannot be while the program is inside a torch call that went through it, as `loss.backward()` does.
+        """
+        if self._journal.passive and self._sightings.mode_on and private.mode_is_on_top(self._journal):
             private.pop_mode()
             self._sightings.remove()
 
@@ -280,8 +288,10 @@ class Tracer:
         if births.is_bad(running.loss):
             self._forward_birth(running)
         tensors = self.registry.tensors()
-        running.before = [None if tensor is None else tensor.grad for tensor in tensors]
-        running.versions = [0 if gradient is None else gradient._version for gradient in running.before]
+        before = [None if tensor is None else tensor.grad for tensor in tensors]
+        if any(gradient is not None for gradient in before):
+            running.before = before
+            running.versions = [0 if gradient is None else gradient._version for gradient in before]
         running.leftovers = self._loop.ledger.leftovers(tensors)
         if self._loop.ledger.fresh:
             self._loop.ledger.notice_cleared(tensors)
@@ -387,15 +397,23 @@ class Tracer:
                 if isinstance(tensor, Tensor) and gradient is not None and (number := self.registry.number(tensor)) is not None
             ]
             return [number for number, _ in found], [gradient.detach() for _, gradient in found]
+        now = [None if tensor is None else tensor.grad for tensor in self.registry.tensors()]
+        if not running.before:
+            gradients = [gradient for gradient in now if gradient is not None]
+            if len(gradients) == len(now):
+                return list(range(len(now))), gradients
+            return [number for number, gradient in enumerate(now) if gradient is not None], gradients
+        return self._written(running, now)
+
+    def _written(self, running: Running, now: list[Tensor | None]) -> tuple[list[int], list[Tensor]]:
+        """The gradients that are not what they were before the backward."""
+        before, versions = running.before, running.versions
         numbers: list[int] = []
         gradients: list[Tensor] = []
-        before, versions = running.before, running.versions
-        known = len(before)
-        for number, tensor in enumerate(self.registry.tensors()):
-            gradient = None if tensor is None else tensor.grad
+        for number, gradient in enumerate(now):
             if gradient is None:
                 continue
-            old = before[number] if number < known else None
+            old = before[number] if number < len(before) else None
             if old is not None:
                 if old is gradient and gradient._version == versions[number]:
                     continue
@@ -419,15 +437,17 @@ class Tracer:
         return row
 
     def _look_at_units(self, running: Running, numbers: list[int], gradients: list[Tensor]) -> None:
-        matrices = [
-            (number, gradient)
-            for number, gradient in zip(numbers, gradients, strict=True)
-            if gradient.dim() >= 2 and gradient.layout is torch.strided and gradient.numel() and plain(gradient) is not None
-        ]
-        if matrices and self._units.due(running.number, len(matrices)):
-            self._units.add(matrices)
-            if self._units.full():
-                self._finish_units()
+        if not self._meter.matrices or not self._units.due(running.number, self._meter.matrices):
+            return
+        self._units.add(
+            [
+                (number, gradient)
+                for number, gradient in zip(numbers, gradients, strict=True)
+                if gradient.dim() >= 2 and gradient.layout is torch.strided and gradient.numel() and plain(gradient) is not None
+            ]
+        )
+        if self._units.full():
+            self._finish_units()
 
     def _finish_units(self) -> None:
         report = self._units.report(len(self.registry))
@@ -594,21 +614,31 @@ class Tracer:
         if self._loop.ledger.fresh:
             self._loop.ledger.notice_cleared(tensors)
         flags = self._loop.ledger.flags(record.parameters)
-        if all((tensor := tensors[number]) is None or tensor.grad is None for number in record.parameters):
+        if not any((tensor := tensors[number]) is not None and tensor.grad is not None for number in record.parameters):
             flags |= StepFlag.NO_GRAD
         if self._loop.eval_mode(record.parameters):
             flags |= StepFlag.EVAL_MODE
         count = self._steps_of[record.id] = self._steps_of.get(record.id, 0) + 1
-        owned = [(number, tensor) for number in record.parameters if (tensor := tensors[number]) is not None]
-        if self._updates.due(count, sum(tensor.numel() for _, tensor in owned)):
+        if self._updates.due(count, self.registry.elements(record)):
+            owned = [(number, tensor) for number in record.parameters if (tensor := tensors[number]) is not None]
             with private.without_grad():
                 self._updates.begin(owned)
         self._step_now = (optimizer, flags, self.backwards, self.sites.here(frame))
-        self._journal.note_step(self._step_now[3])
-        self._journal.passive = True
+        self._settle_journal()
+        if self._sightings.mode_on:
+            self._journal.note_step(self._step_now[3])
+            self._rest_journal()
+
+    def _rest_journal(self) -> None:
+        """An optimizer's own arithmetic is many calls and none of them is of interest."""
+        if private.mode_is_on_top(self._journal):
+            private.pop_mode()
+            self._resting = True
 
     def _end_step(self, optimizer: Any) -> None:
-        self._journal.passive = not (self._watch.installed or self.options.replay)
+        if self._resting:
+            self._resting = False
+            private.push_mode(self._journal)
         if self._step_now is None or self._step_now[0] is not optimizer:
             return
         _, flags, backwards, site = self._step_now
