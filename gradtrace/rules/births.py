@@ -1,0 +1,174 @@
+"""Where NaN and infinity come from: the first non-finite value of each outbreak, the rest being its consequences.
+
+After one step on a NaN every weight and every later value is NaN. So of all events of an outbreak the first in time is
+the birth, and an outbreak ends when a backward is finite again. Under a GradScaler infinities are how the scale is
+found: they count only where the scaler does not get over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gradtrace.errors import GradtraceError
+from gradtrace.model import BackwardFlag, Event, Node, Source
+from gradtrace.rules.arrays import Mask
+from gradtrace.rules.layout import Layout
+from gradtrace.rules.wording import source_of
+
+if TYPE_CHECKING:
+    from gradtrace.rules.run import Run
+
+_ORDER = {"parameter": 0, "input": 1, "forward": 2, "backward": 3}
+"""What comes first in one step."""
+
+_MOST_LEAVES = 64
+"""Non-finite parameters whose common origin is looked for; more tell nothing new."""
+
+
+@dataclass
+class Birth:
+    """One outbreak. `healed` where it reached neither the loss nor any parameter's gradient."""
+
+    backward: int
+    direction: str
+    value: str
+    op: str | None = None
+    module: str | None = None
+    source: Source | None = None
+    exact: bool = False
+    healed: bool = False
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    last: int = 0
+    count: int = 1
+    parameters: list[str] = field(default_factory=list)
+
+    @property
+    def place(self) -> tuple[object, ...]:
+        return self.direction, self.value, self.op, self.module, self.source
+
+
+def find_births(run: Run) -> list[Birth]:
+    """The outbreaks of a run, in order; from events where there are any, else from the statistics."""
+    births: list[Birth] = []
+    for event in sorted(
+        run.events("nonfinite"), key=lambda event: (event.backward, _ORDER.get(event.payload["direction"], 4))
+    ):
+        birth = _from_event(run, event)
+        if birth is None or _is_consequence(run, birth, births):
+            continue
+        known = next((other for other in births if other.place == birth.place and other.healed == birth.healed), None)
+        if known is None:
+            births.append(birth)
+        else:
+            known.count += 1
+            known.last = max(known.last, birth.last)
+    if all(birth.healed for birth in births):
+        births.extend(_from_statistics(run))
+    return births
+
+
+def sick_rows(run: Run) -> Mask:
+    """(backwards,): the loss or a gradient is not finite."""
+    known_loss = ~np.isnan(run.rows["loss"]) | run.has_flag(BackwardFlag.NONFINITE)
+    in_loss = known_loss & ~np.isfinite(run.rows["loss"])
+    mask: Mask = run.outer & (~run.finite | in_loss)
+    return mask
+
+
+def _from_event(run: Run, event: Event) -> Birth | None:
+    """The birth that an event tells of; None where such a value is part of a healthy run."""
+    payload = event.payload
+    row = run.row_of(event.backward)
+    sick = row is None or bool(sick_rows(run)[row])
+    if not sick and payload["value"] == "inf":
+        return None  # masks hold -inf, and softmax takes it away again
+    if payload["direction"] == "backward" and sick and _scaler_copes(run, event.backward):
+        return None
+    birth = Birth(
+        event.backward,
+        payload["direction"],
+        payload["value"],
+        payload.get("op"),
+        payload.get("module"),
+        source_of(payload.get("source")),
+        bool(payload.get("exact")),
+        healed=not sick,
+        facts=payload.get("evidence") or {},
+        last=event.backward,
+    )
+    if sick and row is not None:
+        _extend(run, birth, row)
+    return birth
+
+
+def _extend(run: Run, birth: Birth, row: int) -> None:
+    """Count the backwards of the outbreak, up to the next finite one, and name the parameters it reached."""
+    after = ~sick_rows(run)[row:] & run.brought[row:] & run.outer[row:]
+    length = int(after.argmax()) if after.any() else len(after)
+    rows = row + np.flatnonzero(sick_rows(run)[row : row + length])
+    birth.last, birth.count = int(run.numbers[rows[-1]]) if len(rows) else birth.backward, max(1, len(rows))
+    bad = run.got[row] & ~np.isfinite(run.norm[row])
+    birth.parameters = run.names(leaf for leaf in np.flatnonzero(bad).tolist() if run.leaves[leaf].kind == "parameter")
+
+
+def _is_consequence(run: Run, birth: Birth, births: Iterable[Birth]) -> bool:
+    """Whether the birth lies within an earlier outbreak."""
+    return any(not other.healed and other.backward <= birth.backward <= other.last for other in births)
+
+
+def _scaler_copes(run: Run, backward: int) -> bool:
+    """Whether a GradScaler multiplied the loss, and either gets over the overflow later or is still on its way down."""
+    row = run.row_of(backward)
+    if row is None or not run.has_flag(BackwardFlag.SCALED)[row]:
+        return False
+    if not np.isfinite(run.rows["loss"][row]):
+        return False
+    later = np.flatnonzero(run.has_flag(BackwardFlag.SCALED) & (run.numbers > backward))
+    if run.finite[later].any():
+        return True
+    sick = run.has_flag(BackwardFlag.SCALED) & ~run.finite
+    return int(sick.sum()) < run.thresholds.scaler.streak
+
+
+def _from_statistics(run: Run) -> Iterable[Birth]:
+    """The first non-finite backward without any event: the best place that fits all parameters it reached."""
+    for row in np.flatnonzero(sick_rows(run)):
+        backward = int(run.numbers[row])
+        if _scaler_copes(run, backward):
+            continue
+        loss = float(run.rows["loss"][row])
+        in_loss = not np.isfinite(loss)
+        worst = np.isnan(loss) if in_loss else np.isnan(run.norm[row][run.got[row]]).any()
+        birth = Birth(backward, "forward" if in_loss else "backward", "nan" if worst else "inf", last=backward)
+        _extend(run, birth, int(row))
+        if not in_loss and (node := _common_origin(run, backward, birth.parameters)) is not None:
+            birth.op, birth.module, birth.source = node.op, node.module, node.source
+        yield birth
+        return
+
+
+def _common_origin(run: Run, backward: int, names: list[str]) -> Node | None:
+    """The node nearest to the leaves that all the named parameters get their gradient through."""
+    try:
+        snapshot = run.recording.snapshot(backward)
+    except GradtraceError:
+        return None
+    layout = Layout(snapshot)
+    places = [layout.leaves[name] for name in names[:_MOST_LEAVES] if name in layout.leaves]
+    common = set.intersection(*(_sources(layout, place) for place in places)) if places else set()
+    return layout.nodes[max(common, key=lambda place: layout.level[place])] if common else None
+
+
+def _sources(layout: Layout, place: int) -> set[int]:
+    """Every op whose gradient flows to a leaf."""
+    seen, stack = set[int](), [place]
+    while stack:
+        for consumer in layout.consumers[stack.pop()]:
+            if consumer not in seen:
+                seen.add(consumer)
+                stack.append(consumer)
+    return seen

@@ -1,0 +1,215 @@
+"""How much of the gradient arrives where: measured graphs, from the loss back to the first operations.
+
+The profile of a graph is, for each level (ops on the longest way from the loss), the largest norm of any gradient of an
+activation there. Where a skip connection carries the gradient past a block, the largest is the one on the skip, so a
+weak branch beside a strong one is no loss. Norms, not root mean squares: a mean over positions spreads a gradient over
+many elements without losing any of it for the weights.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gradtrace.model import Node, Snapshot
+from gradtrace.rules.arrays import Floats, Rows
+from gradtrace.rules.layout import Layout, numel
+from gradtrace.rules.thresholds import Flow as Limits
+
+if TYPE_CHECKING:
+    from gradtrace.store.recording import Recording
+
+
+MAX_SNAPSHOTS = 24
+"""Measured snapshots looked at: a trace may hold many more where much was suspicious."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Largest activation gradient by level. `best` is the node it was seen at; `levels` where in the graph."""
+
+    norms: Floats
+    best: Rows
+    levels: Rows
+
+    def ends(self, share: float) -> tuple[Floats, Floats]:
+        """The norms nearest to the loss and those farthest from it."""
+        size = max(1, round(share * len(self.norms)))
+        return self.norms[:size], self.norms[-size:]
+
+
+class Flow:
+    """One measured snapshot."""
+
+    def __init__(self, snapshot: Snapshot, layout: Layout, limits: Limits) -> None:
+        self.snapshot = snapshot
+        self.layout = layout
+        self.backward = snapshot.backward
+        self._limits = limits
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        return self.snapshot.nodes
+
+    @cached_property
+    def norms(self) -> Floats:
+        """(nodes,): norm of the gradient that reached each; NaN where not measured."""
+        return np.array([np.nan if node.grad_norm is None else node.grad_norm for node in self.nodes], np.float64)
+
+    @cached_property
+    def profile(self) -> Profile:
+        """From the first op that is no scalar (the loss's own reductions come before) to the deepest."""
+        known = ~self.layout.of_weights & np.isfinite(self.norms) & (self.norms >= 0)
+        places = np.flatnonzero(known)
+        wide = [place for place in places if numel(self.nodes[place].shape) not in (0, 1)]
+        level = self.layout.level
+        if wide:
+            places = places[level[places] >= level[wide].min()]
+        order = places[np.lexsort((self.norms[places], level[places]))]
+        levels, last = np.unique(level[order][::-1], return_index=True)
+        best = order[::-1][last]
+        return Profile(self.norms[best], best, levels)
+
+    @cached_property
+    def finite(self) -> bool:
+        """Whether no measured gradient holds a NaN or infinity."""
+        return not any(node.nonfinite for node in self.nodes) and not np.isinf(self.norms).any()
+
+    @cached_property
+    def loss_decades(self) -> float:
+        """Decades between the middle of the late part and the best of the early part; > 0 is decay. NaN: no depth."""
+        if len(self.profile.norms) < self._limits.levels:
+            return float("nan")
+        late, early = self.profile.ends(self._limits.share)
+        return _decades(float(np.median(late)), float(early.max()))
+
+    @cached_property
+    def growth_decades(self) -> float:
+        """Decades between the middle of the early part and the largest of the late part; > 0 is growth."""
+        if len(self.profile.norms) < self._limits.levels:
+            return float("nan")
+        late, early = self.profile.ends(self._limits.share)
+        return _decades(float(np.median(early)), float(late.max()))
+
+    def shares(self) -> tuple[Counter[str], Counter[str]]:
+        """Decades lost along the profile by op and by module; they add up to the whole."""
+        ops: Counter[str] = Counter()
+        modules: Counter[str] = Counter()
+        logs = np.log10(np.maximum(self.profile.norms, np.finfo(np.float64).tiny))
+        for place, drop in zip(self.profile.best[:-1], (logs[:-1] - logs[1:]).tolist(), strict=True):
+            node = self.nodes[place]
+            ops[node.op] += drop
+            if node.module:
+                modules[node.module] += drop
+        return ops, modules
+
+    def starved(self) -> list[str]:
+        """Parameters used only where the profile stays below the threshold; farthest from the loss first."""
+        profile = self.profile
+        late, _ = profile.ends(self._limits.share)
+        beyond = np.maximum.accumulate(profile.norms[::-1])[::-1]
+        low = beyond < 10.0**-self._limits.decades * float(np.median(late))
+        return self._used_from(int(profile.levels[low.argmax()])) if low.any() else []
+
+    def swollen(self) -> list[str]:
+        """Parameters used only where the profile stays above the threshold; farthest from the loss first."""
+        profile = self.profile
+        late, _ = profile.ends(self._limits.share)
+        beyond = np.minimum.accumulate(profile.norms[::-1])[::-1]
+        high = beyond > 10.0**self._limits.decades * float(late.max())
+        return self._used_from(int(profile.levels[high.argmax()])) if high.any() else []
+
+    def _used_from(self, level: int) -> list[str]:
+        found = []
+        for name, place in self.layout.leaves.items():
+            users = self.layout.users(place)
+            if users and min(self.layout.level[user] for user in users) >= level:
+                found.append((-int(self.layout.level[place]), place, name))
+        return [name for _, _, name in sorted(found)]
+
+    def calls(self) -> Iterator[tuple[str, Floats]]:
+        """For each module called often in this graph: the largest gradient in each call, first call first."""
+        seen: dict[str, dict[int, float]] = {}
+        for place, node in enumerate(self.nodes):
+            if (
+                node.module is not None
+                and node.call is not None
+                and self.norms[place] >= 0
+                and not self.layout.of_weights[place]
+            ):
+                by_call = seen.setdefault(node.module, {})
+                by_call[node.call] = max(by_call.get(node.call, 0.0), float(self.norms[place]))
+        for module, by_call in seen.items():
+            if len(by_call) >= self._limits.levels:
+                yield module, np.array([by_call[call] for call in sorted(by_call)])
+
+    def killers(self, leaf: str) -> list[Node]:
+        """The ops that were reached by a gradient and passed on exactly zero towards a leaf whose gradient is zero."""
+        start = self.layout.leaves.get(leaf)
+        if start is None:
+            return []
+        found, stack, seen = [], [start], {start}
+        while stack:
+            for consumer in self.layout.consumers[stack.pop()]:
+                if consumer in seen:
+                    continue
+                seen.add(consumer)
+                if self.norms[consumer] > 0:
+                    found.append(self.nodes[consumer])
+                elif self.norms[consumer] == 0:
+                    stack.append(consumer)
+        return found
+
+    def behind(self, places: Iterable[int]) -> list[str]:
+        """Parameters that gradient reaches through these nodes only."""
+        blocked = set(places)
+        open_ways = self.layout.reached(self.layout.roots, without=blocked.__contains__)
+        return [name for name, place in self.layout.leaves.items() if place not in open_ways]
+
+
+def _decades(above: float, below: float) -> float:
+    if not above > 0:
+        return float("nan")
+    return float(np.log10(above) - np.log10(below)) if below > 0 else float("inf")
+
+
+class Flows:
+    """The measured snapshots of a run, read when they are asked for."""
+
+    def __init__(self, recording: Recording, limits: Limits) -> None:
+        self._recording = recording
+        self._limits = limits
+        self._layouts: dict[tuple[str, bool], Layout] = {}
+
+    @cached_property
+    def measured(self) -> list[Flow]:
+        """In order of their backward; the first and the last ones where there are very many."""
+        numbers = [ref.backward for ref in self._recording.snapshots if ref.measured]
+        if len(numbers) > MAX_SNAPSHOTS:
+            numbers = numbers[: MAX_SNAPSHOTS // 2] + numbers[-MAX_SNAPSHOTS // 2 :]
+        flows = (self._flow(number) for number in numbers)
+        return [flow for flow in flows if flow.snapshot.measured and flow.snapshot.kind == "backward"]
+
+    @cached_property
+    def structures(self) -> list[tuple[Snapshot, Layout]]:
+        """One snapshot of each structure, a complete one if any; the first and the last where there are very many."""
+        chosen: dict[str, int] = {}
+        for ref in self._recording.snapshots:
+            if ref.structure not in chosen or (ref.complete and ref.measured):
+                chosen[ref.structure] = ref.backward
+        numbers = list(chosen.values())
+        if len(numbers) > MAX_SNAPSHOTS:
+            numbers = numbers[: MAX_SNAPSHOTS // 2] + numbers[-MAX_SNAPSHOTS // 2 :]
+        return [(flow.snapshot, flow.layout) for flow in map(self._flow, numbers)]
+
+    def _flow(self, backward: int) -> Flow:
+        snapshot = self._recording.snapshot(backward)
+        key = (snapshot.structure, snapshot.complete)
+        if key not in self._layouts:
+            self._layouts[key] = Layout(snapshot)
+        return Flow(snapshot, self._layouts[key], self._limits)

@@ -1,0 +1,152 @@
+"""GT102: the gradient grows on its way back, or from step to step, past any stable scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from gradtrace.model import Where
+from gradtrace.rules.arrays import Floats, Rows
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.births import sick_rows
+from gradtrace.rules.flow import Flow
+from gradtrace.rules.run import Run
+from gradtrace.rules.wording import counted, factor, listed, module_text
+
+
+class ExplodingGradient(Rule):
+    code = "GT102"
+    name = "exploding-gradient"
+    page = Page(
+        meaning="The gradient grows from op to op on its way back, or from one step to the next, without a limit.",
+        recognised="Depth: with g(l) the largest gradient norm l ops from the loss, the median of the farthest "
+        "quarter is over 1000 times the largest of the nearest quarter, in the last measured backwards. "
+        "Training: the norm ends 1000 times above its first values after four or more increases in a row,"
+        " and the loss has grown with it or is not finite any more.",
+        matters="One step throws the early weights far away; the next gradient is larger still, up to infinity "
+        "and NaN.",
+        example="model = nn.Sequential(*[nn.Linear(64, 64) for _ in range(30)])\n"
+        "for p in model.parameters(): nn.init.normal_(p, std=1.0)",
+        fix="Initialise to the width of the layer (std ~ 1/sqrt(n)), add normalisation, lower the learning "
+        "rate, clip the gradient norm; for recurrent nets an orthogonal recurrent matrix and clipping.",
+        silent="A single outlier (GT103); norms that rise while a model leaves a plateau and its loss falls; a "
+        "few decades in the first steps that settle.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        drafts = list(_through_depth(run))
+        yield from drafts
+        if not drafts:
+            yield from _along_training(run)
+
+
+def _through_depth(run: Run) -> Iterator[Draft]:
+    limits = run.thresholds.flow
+    flows = [flow for flow in run.flows.measured if flow.finite]
+    growth = np.array([flow.growth_decades for flow in flows])
+    high = growth > limits.decades
+    ends_sick = bool(len(run.rows)) and bool(sick_rows(run)[-1])
+    needed = limits.snapshots if len(run.rows) >= limits.snapshots and not ends_sick else 1
+    if len(high) >= needed and high[-needed:].all() and high.mean() >= 0.5:
+        yield _depth_draft(run, flows, growth)
+
+
+def _along_training(run: Run) -> Iterator[Draft]:
+    limits = run.thresholds.growth
+    rows = run.main_rows
+    total = run.total[rows]
+    good = run.finite[rows] & np.isfinite(total) & (total > 0)
+    stop = len(good) if good.all() else int(np.argmin(good))
+    rows, total = rows[:stop], total[:stop]
+    if len(total) < limits.rising + 1 or not run.from_start:
+        return
+    base = float(np.median(total[: max(1, min(10, len(total) // 4))]))
+    decades = float(np.log10(total[-1] / base))
+    if decades >= limits.decades and _rising(total, limits.rising) and _loss_grows(run, rows):
+        yield _training_draft(run, rows, total, base)
+
+
+def _rising(total: Floats, needed: int) -> bool:
+    """Whether the norm ends near its largest value, on the way up."""
+    tail = np.log10(total[-(needed + 1) :])
+    return bool((np.diff(tail) > 0).mean() >= 0.75) and total[-1] >= 0.1 * float(total.max())
+
+
+def _loss_grows(run: Run, rows: Rows) -> bool:
+    loss = run.rows["loss"][run.main_rows].astype(np.float64)
+    last = rows[-1]
+    if last != run.main_rows[-1]:
+        return True  # what follows is not finite
+    known = np.abs(loss[np.isfinite(loss)])
+    if len(known) < 2:
+        return True
+    return float(known[-1]) > run.thresholds.growth.loss_factor * float(np.median(known[: max(1, len(known) // 4)]))
+
+
+def _depth_draft(run: Run, flows: list[Flow], growth: Floats) -> Draft:
+    flow = flows[-1]
+    ops, modules = flow.shares()
+    gained = {name: -value for name, value in modules.items()}
+    worst_op = min(ops, key=lambda op: ops[op])
+    module = max(gained, key=lambda name: gained[name], default=None)
+    place = next(
+        (p for p in flow.profile.best if flow.nodes[p].op == worst_op and module in (None, flow.nodes[p].module)), None
+    )
+    swollen = flow.swollen()
+    late, early = flow.profile.ends(run.thresholds.flow.share)
+    calls = len({node.call for node in flow.nodes if node.module == module})
+    times = f" over {counted(calls, 'call')}" if calls > 1 else ""
+    return Draft(
+        severity="error" if growth[-1] > run.thresholds.flow.severe_decades or bool(sick_rows(run)[-1]) else "warning",
+        message=f"the gradient grows by {factor(10.0 ** float(growth[-1]))} times on its way back "
+        f"({counted(len(flow.profile.norms), 'op')} deep); {module_text(module)} amplifies most{times}",
+        where=Where(
+            parameter=swollen[0] if swollen else None,
+            module=module,
+            op=worst_op,
+            source=flow.nodes[place].source if place is not None else None,
+        ),
+        cause=f"{worst_op} in {module_text(module)}{times} multiplies the gradient: its weights are too large",
+        fix="initialise to the width of the layer, add normalisation, or clip the gradient norm",
+        first=flows[int((growth > run.thresholds.flow.decades).argmax())].backward,
+        last=int(run.numbers[-1]),
+        count=int((growth > run.thresholds.flow.decades).sum()),
+        parameters=swollen,
+        evidence={
+            "decades": float(growth[-1]),
+            "early_norm": float(np.median(early)),
+            "late_norm": float(late.max()),
+            "decades_by_module": dict(sorted(gained.items(), key=lambda item: -item[1])[:5]),
+            "by_depth": True,
+        },
+    )
+
+
+def _training_draft(run: Run, rows: Rows, total: Floats, base: float) -> Draft:
+    last = rows[-1]
+    columns = [leaf.id for leaf in run.parameters if run.got[last, leaf.id]]
+    order = sorted(columns, key=lambda leaf: -float(run.norm[last, leaf]))
+    names = run.names(order)
+    above = np.flatnonzero(total > 10.0 * base)
+    sick = np.flatnonzero(sick_rows(run)[last:])
+    ends = f", and is not finite at backward {run.numbers[last + sick[0]]}" if len(sick) else ""
+    return Draft(
+        severity="error",
+        message=f"the gradient grows from step to step, from {factor(base)} to {factor(float(total[-1]))} by backward "
+        f"{run.numbers[last]}{ends}; most of it in {listed(names, 1)}",
+        where=Where(parameter=names[0] if names else None, module=run.leaves[order[0]].module if order else None),
+        cause="each step makes the next gradient larger: the learning rate is beyond what is stable",
+        fix="lower the learning rate, clip the gradient norm, or normalise",
+        first=int(run.numbers[rows[above[0]]]) if len(above) else int(run.numbers[rows[0]]),
+        last=int(run.numbers[-1]),
+        count=len(above),
+        parameters=names[:20],
+        evidence={
+            "first_norm": base,
+            "last_norm": float(total[-1]),
+            "decades": float(np.log10(total[-1] / base)),
+            "ends_nonfinite": bool(len(sick)),
+            "by_depth": False,
+        },
+    )

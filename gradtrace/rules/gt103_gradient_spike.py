@@ -1,0 +1,124 @@
+"""GT103: one backward's gradient is an outlier to the run's own recent history."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from gradtrace.model import LoopKind, Where
+from gradtrace.rules.arrays import Floats, Rows
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.run import Run
+from gradtrace.rules.thresholds import Spike
+from gradtrace.rules.wording import at_line, factor, listed
+
+_SIGMA = 1.4826
+"""A normal distribution's standard deviation over its median absolute deviation."""
+
+
+class GradientSpike(Rule):
+    code = "GT103"
+    name = "gradient-spike"
+    page = Page(
+        meaning="The gradient of one backward is many times larger than those around it.",
+        recognised="With x = log |g| over all parameters, m the median and s = max(1.4826 MAD, 0.15) the scatter of "
+        "the 64 backwards of the same line before it: (x - m) / s > 8 and |g| > 8 exp(m), and the norm is"
+        " back within four backwards.",
+        matters="One such step can undo hours; adaptive optimizers remember its square for a thousand steps.",
+        example="batch[0] *= 1000                 # one bad record\ncriterion(model(batch), y).backward()",
+        fix="Look at that batch; clip the gradient norm at a few times its usual value; skip the step above it.",
+        silent="Histories that are heavy-tailed by nature; levels that change and stay (a new stage of a "
+        "curriculum, unfrozen layers); the first 30 backwards. Where clipping caught it, it is a note.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        rows = np.flatnonzero(run.outer & run.brought)
+        for site in np.unique(run.rows["site"][rows]):
+            series = rows[run.rows["site"][rows] == site]
+            series = series[run.finite[series] & np.isfinite(run.total[series]) & (run.total[series] > 0)]
+            spikes = _spikes(np.log(run.total[series]), run.thresholds.spike)
+            if len(spikes):
+                yield from _draft(run, series, spikes, int(site))
+
+
+def _spikes(logs: Floats, limits: Spike) -> Rows:
+    """Positions of the outliers in a series of log-norms."""
+    if len(logs) < limits.warmup + limits.settle:
+        return np.empty(0, np.intp)
+    padded = np.concatenate([np.full(limits.window, np.nan), logs])
+    windows = sliding_window_view(padded, limits.window)[: len(logs)]
+    # A value `ratio` times over the median is that far over the minimum too, which is much cheaper to look at.
+    candidates = np.flatnonzero(logs - np.fmin.reduce(windows, axis=1) > np.log(limits.ratio))
+    candidates = candidates[(candidates >= limits.warmup) & (candidates < len(logs) - limits.settle)]
+    history = windows[candidates]
+    median = _row_medians(history)
+    scatter = np.maximum(_SIGMA * _row_medians(np.abs(history - median[:, None])), limits.mad_floor)
+    above = logs[candidates] - median
+    outliers = (above > limits.z * scatter) & (above > np.log(limits.ratio))
+    pairs = zip(candidates[outliers].tolist(), median[outliers].tolist(), strict=True)
+    spikes = np.array([at for at, middle in pairs if _settles(logs, at, middle, limits)], np.intp)
+    return np.empty(0, np.intp) if len(spikes) > max(3, limits.frequent * len(logs)) else spikes
+
+
+def _row_medians(values: Floats) -> Floats:
+    """(rows,): the lower median of each row's values, NaNs left out; numpy's own is a loop in Python."""
+    known = (~np.isnan(values)).sum(axis=1)
+    medians: Floats = np.sort(values, axis=1)[np.arange(len(values)), np.maximum(known - 1, 0) // 2]
+    return medians
+
+
+def _settles(logs: Floats, at: int, median: float, limits: Spike) -> bool:
+    """Whether the series comes back soon: the median of what follows is near the old one."""
+    after = logs[at + 1 : at + 1 + 2 * limits.settle]
+    return float(np.median(after)) - median < 0.5 * (float(logs[at]) - median)
+
+
+def _draft(run: Run, series: Rows, spikes: Rows, site: int) -> Iterator[Draft]:
+    rows = series[spikes]
+    worst_at = int(spikes[np.argmax(run.total[rows])])
+    worst = int(series[worst_at])
+    usual = float(np.median(run.total[series[max(0, worst_at - run.thresholds.spike.window) : worst_at]]))
+    names = _carriers(run, worst, series[max(0, worst_at - run.thresholds.spike.window) : worst_at])
+    source = run.source(site)
+    others = f" ({len(rows)} such backwards)" if len(rows) > 1 else ""
+    backward = int(run.numbers[worst])
+    yield Draft(
+        severity="note" if _clipped(run, backward, usual) else "warning",
+        message=f"the gradient of backward {backward}{at_line(source)} is "
+        f"{factor(float(run.total[worst]) / usual)} times its usual "
+        f"size, mostly in {listed(names)}{others}",
+        where=Where(
+            parameter=names[0] if names else None,
+            module=next((leaf.module for leaf in run.parameters if names and leaf.name == names[0]), None),
+            source=source,
+        ),
+        cause=f"something in the batch of backward {backward}, or a step that went too far just before it",
+        fix="look at that batch; clip the gradient norm at a few times its usual value",
+        **run.span(rows),
+        parameters=names,
+        evidence={
+            "norm": float(run.total[worst]),
+            "usual_norm": usual,
+            "backwards": run.numbers[rows][:50],
+            "loss": float(run.rows["loss"][worst]),
+        },
+    )
+
+
+def _carriers(run: Run, row: int, before: Rows) -> list[str]:
+    """The parameters that bring nine tenths of the surplus, largest first."""
+    ids = [leaf.id for leaf in run.parameters if run.got[row, leaf.id]]
+    usual = np.median(np.maximum(run.norm[before][:, ids], 0), axis=0).astype(np.float64)
+    surplus = run.norm[row, ids].astype(np.float64) ** 2 - usual**2
+    order = np.argsort(-surplus)
+    enough = int(np.searchsorted(np.cumsum(surplus[order]), 0.9 * surplus[surplus > 0].sum())) + 1
+    return run.names(ids[position] for position in order[:enough])
+
+
+def _clipped(run: Run, backward: int, usual: float) -> bool:
+    """Whether a clip call between this backward and the next cut the norm down to a few times the usual one."""
+    records = run.protocol.records
+    mine = (records["kind"] == LoopKind.CLIP_NORM) & (records["backward"] == backward)
+    return bool((records["limit"][mine] < 8 * usual).any())

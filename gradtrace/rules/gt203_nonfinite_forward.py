@@ -1,0 +1,37 @@
+"""GT203: a NaN or infinity is born in the forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.births import Birth
+from gradtrace.rules.nonfinite import nonfinite_draft
+from gradtrace.rules.run import Run
+
+
+class NonfiniteForward(Rule):
+    code = "GT203"
+    name = "nonfinite-forward"
+    page = Page(
+        meaning="An operation of the forward pass gets finite inputs and gives a NaN or an infinity.",
+        recognised="The first op of the step with finite inputs and a non-finite output, where the loss or a "
+        "gradient of that backward is not finite either.",
+        matters="The loss is NaN or infinite, and so is every gradient behind it.",
+        example="p = torch.softmax(logits, 1)\nloss = -torch.log(p[range(n), y]).mean()   # log 0 where p underflows",
+        fix="Use the fused, stable form (`log_softmax`, `logsumexp`, `softplus`), or keep the argument in range.",
+        silent="Infinities that are meant, such as -inf in an attention mask, as long as loss and gradients are "
+        "finite. A NaN that goes no further is a note.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        for birth in run.births:
+            if birth.direction in ("forward", "parameter"):
+                yield nonfinite_draft(run, birth, what=_what(birth), parameter=birth.facts.get("parameter"))
+
+
+def _what(birth: Birth) -> str:
+    value = "NaN" if birth.value == "nan" else "an infinity"
+    if birth.direction == "parameter":
+        return f"{value} is in the weights before the first step:"
+    return f"{value} is born in the forward" + ("," if birth.op else "")

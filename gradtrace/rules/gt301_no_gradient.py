@@ -1,0 +1,280 @@
+"""GT301: a parameter that wants a gradient never gets one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from gradtrace.model import Event, Where
+from gradtrace.rules import reach
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.run import Run
+from gradtrace.rules.wording import at_line, common_module, counted, listed, module_text, source_of
+
+_REMEDIES = {
+    "detach": "drop the detach() on the way to the loss",
+    "no_grad": "run this forward outside no_grad()",
+    "data": "use the tensor itself instead of its .data",
+    "item": "keep the tensor in the loss; item() is for printing",
+    "tolist": "stay with tensors until the loss is made",
+    "numpy": "write this step with torch operations",
+    "tensor": "combine tensors with torch.stack or torch.cat; torch.tensor copies values out of the graph",
+    "argmax": "use a differentiable stand-in for argmax: softmax, Gumbel-softmax, a straight-through or "
+    "score-function estimator",
+    "sample": "use rsample(), or add the log-probability of the sample to the loss",
+    "multinomial": "add the log-probability of the sample to the loss, or use Gumbel-softmax",
+    "round": "use a straight-through estimator for the rounding",
+}
+_COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "__gt__", "__ge__", "__lt__", "__le__", "__eq__", "__ne__")
+
+
+class NoGradient(Rule):
+    code = "GT301"
+    name = "no-gradient"
+    page = Page(
+        meaning="A parameter asks for a gradient and an optimizer holds it, but no backward ever reaches it: its "
+        "`.grad` is None every time. It keeps the value it was initialised with.",
+        recognised="`.grad` is None after each of at least two backwards that brought other parameters theirs, and "
+        "the optimizer that holds it has stepped. A call that took a tensor which wants a gradient, gave "
+        "one that does not, and whose value entered the loss, is the cause; else the module was never "
+        "called.",
+        matters="The rest of the model trains around a random part. The loss often still falls, so nothing else "
+        "shows it.",
+        example="h = encoder(x).detach()          # the graph ends here\n"
+        "loss = criterion(head(h), y)\n"
+        "loss.backward()                  # encoder.weight.grad is None\n"
+        "optimizer.step()                 # holds encoder and head",
+        fix="Remove the cut, or replace the operation by a differentiable one. If the part is meant to be "
+        "frozen, set `requires_grad_(False)` and leave it out of the optimizer: then nothing is reported.",
+        silent="Frozen parameters; parameters that get a gradient in some backwards (experts, alternating "
+        "heads); stop-gradients beside another path; target networks and averages, whose weights move by "
+        "other means. A part that no optimizer holds is a note at most.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        if not self._enough(run):
+            return
+        missing = [leaf.id for leaf in run.parameters if not run.ever_got[leaf.id]]
+        held = reach.held_ids(run)
+        left_out = [leaf for leaf in missing if leaf not in held] if held else []
+        wanted = [leaf for leaf in missing if _is_expected(run, leaf)]
+        moving = {leaf for leaf in wanted if reach.written_elsewhere(run, leaf)}
+        for drafts in (
+            self._causes(run, [leaf for leaf in wanted if leaf not in moving]),
+            self._moving(run, sorted(moving)),
+            self._left_out(run, left_out),
+        ):
+            yield from drafts
+
+    @staticmethod
+    def _enough(run: Run) -> bool:
+        backwards = int(run.brought.sum())
+        return backwards >= run.thresholds.reach.backwards or (run.recording.closed and backwards > 0)
+
+    # ---- why
+
+    def _causes(self, run: Run, missing: list[int]) -> Iterator[Draft]:
+        rest = set(missing)
+        cuts = [(event, rest.intersection(event.payload["parameters"])) for event in run.events("cut")]
+        cuts = [(event, upstream) for event, upstream in cuts if upstream]
+        while rest and cuts:
+            event, upstream = max(cuts, key=lambda pair: _explains(pair[0], len(pair[1] & rest)))
+            cuts = [pair for pair in cuts if pair[0] is not event]
+            if found := sorted(upstream & rest):
+                rest -= upstream
+                yield self._cut(run, event, found)
+        yield from self._without_cut(run, sorted(rest))
+
+    def _cut(self, run: Run, event: Event, ids: list[int]) -> Draft:
+        payload = event.payload
+        call, source = payload["call"], source_of(payload.get("source"))
+        names = run.names(ids)
+        certain = bool(payload.get("reaches_loss"))
+        way = "cuts the way to the loss" if certain else "takes the value out of the graph"
+        return Draft(
+            severity="error",
+            message=f"no gradient ever reaches {listed(names)}: {_spoken(call)}{at_line(source)} {way}",
+            where=Where(
+                parameter=names[0],
+                module=common_module([run.leaves[leaf].module for leaf in ids]),
+                op=call,
+                source=source,
+                optimizer=_owner(run, ids),
+            ),
+            cause=f"{_spoken(call)} in {module_text(payload.get('module'))} passes the value on without its graph",
+            fix=_remedy(call),
+            **_seen(run),
+            parameters=names,
+            evidence={"call": call, "reaches_loss": certain, "cut_calls": payload.get("count", 1)},
+        )
+
+    def _without_cut(self, run: Run, ids: list[int]) -> Iterator[Draft]:
+        groups: dict[tuple[str, str], list[int]] = {}
+        for leaf in ids:
+            groups.setdefault(_reason(run, leaf), []).append(leaf)
+        for (reason, module), members in groups.items():
+            yield _REASONS[reason](run, module, members)
+
+    # ---- what is no fault
+
+    @staticmethod
+    def _moving(run: Run, ids: list[int]) -> Iterator[Draft]:
+        if ids:
+            names = run.names(ids)
+            yield Draft(
+                severity="note",
+                message=f"no gradient ever reaches {listed(names)}, but the weights move all the same: a moving "
+                "average or a "
+                "target network?",
+                where=Where(parameter=names[0], module=common_module([run.leaves[leaf].module for leaf in ids])),
+                cause="the weights change between steps although no backward reaches them",
+                fix="leave them out of the optimizer and set requires_grad_(False), which saves memory",
+                **_seen(run),
+                parameters=names,
+            )
+
+    @staticmethod
+    def _left_out(run: Run, ids: list[int]) -> Iterator[Draft]:
+        """Parameters in no optimizer, in a model whose others are trained, that cost a graph all the same."""
+        roots = {run.root_of(run.leaves[leaf]) for leaf in run.owners}
+        wasteful = [
+            leaf
+            for leaf in ids
+            if run.root_of(run.leaves[leaf]) in roots
+            and (module := run.modules.get(run.leaves[leaf].module or "")) is not None
+            and module.backward_calls > 0
+        ]
+        if wasteful and reach.all_steps(run) >= run.thresholds.reach.steps:
+            names = run.names(wasteful)
+            yield Draft(
+                severity="note",
+                message=f"no gradient ever reaches {listed(names)}, and no optimizer holds them: requires_grad is "
+                "set for nothing",
+                where=Where(parameter=names[0], module=common_module([run.leaves[leaf].module for leaf in wasteful])),
+                cause="frozen by omission",
+                fix="if that is meant, requires_grad_(False) says so and saves the memory of its graph",
+                **_seen(run),
+                parameters=names,
+            )
+
+
+def _is_expected(run: Run, leaf: int) -> bool:
+    """Whether the program means to train the leaf: its optimizer steps, or, without any, its model is in use."""
+    if run.recording.optimizers:
+        needed = 1 if run.recording.closed else run.thresholds.reach.steps
+        return any(run.protocol.step_count(owner.id) >= needed for owner in run.owners.get(leaf, ()))
+    root = run.root_of(run.leaves[leaf])
+    return root is not None and any(run.ever_got[other.id] and run.root_of(other) == root for other in run.parameters)
+
+
+def _explains(event: Event, covered: int) -> tuple[bool, int, int]:
+    """Sorts cuts: those whose value entered the loss, then those that explain most, then the earliest."""
+    return bool(event.payload.get("reaches_loss")) and covered > 0, covered, -event.backward
+
+
+def _reason(run: Run, leaf: int) -> tuple[str, str]:
+    """Why a leaf behind no known cut gets nothing, and the module to say it of."""
+    parameter = run.leaves[leaf]
+    uncalled = reach.uncalled_module(run, parameter)
+    if uncalled is not None:
+        return ("conditional" if reach.is_conditional(run, uncalled) else "uncalled"), uncalled
+    module = run.modules.get(parameter.module or "") if parameter.module is not None else None
+    if module is not None and module.calls > 0 and module.backward_calls == 0:
+        return "disabled", module.name
+    if module is not None and any(run.ever_got[other.id] for other in run.parameters if other.module == module.name):
+        return "unused", module.name
+    return "unknown", module.name if module is not None else ""
+
+
+def _draft(run: Run, module: str, ids: list[int], severity: str, message: str, cause: str, fix: str) -> Draft:
+    names = run.names(ids)
+    return Draft(
+        severity=severity,
+        message=message,
+        where=Where(parameter=names[0], module=module or run.leaves[ids[0]].module, optimizer=_owner(run, ids)),
+        cause=cause,
+        fix=fix,
+        **_seen(run),
+        parameters=names,
+    )
+
+
+def _uncalled(run: Run, module: str, ids: list[int]) -> Draft:
+    names = run.names(ids)
+    return _draft(
+        run, module, ids, "warning",
+        f"no gradient ever reaches {listed(names)}: {module} is never called",
+        "its module is never called",
+        f"call {module} in forward(), or delete it",
+    )  # fmt: skip
+
+
+def _conditional(run: Run, module: str, ids: list[int]) -> Draft:
+    return _draft(
+        run, module, ids, "note",
+        f"{module} was never called so far, others beside it were: {counted(len(ids), 'parameter')} without a gradient",
+        "its module is never called",
+        "nothing, if it is chosen by the data; else check what selects it",
+    )  # fmt: skip
+
+
+def _disabled(run: Run, module: str, ids: list[int]) -> Draft:
+    names = run.names(ids)
+    return _draft(
+        run, module, ids, "error",
+        f"no gradient ever reaches {listed(names)}: {module_text(module)} only runs with gradients disabled",
+        "every call of its module is under no_grad() or inference_mode()",
+        "run this forward with gradients enabled, or take the parameters out of the optimizer",
+    )  # fmt: skip
+
+
+def _unused(run: Run, module: str, ids: list[int]) -> Draft:
+    names = run.names(ids)
+    return _draft(
+        run, module, ids, "warning",
+        f"no gradient ever reaches {listed(names)}, while other parameters of {module_text(module)} get theirs",
+        f"the forward of {module_text(module)} does not use it on the way to the loss",
+        "use it in forward(), or delete it",
+    )  # fmt: skip
+
+
+def _unknown(run: Run, module: str, ids: list[int]) -> Draft:
+    names = run.names(ids)
+    return _draft(
+        run, module, ids, "error" if module else "warning",
+        f"no gradient ever reaches {listed(names)}",
+        f"{module} is called, but what it computes does not reach the loss" if module else "it is not used on the "
+        "way to the loss",
+        "check that the result enters the loss as a tensor, without detach(), .data or item() on the way",
+    )  # fmt: skip
+
+
+_REASONS = {
+    "uncalled": _uncalled,
+    "conditional": _conditional,
+    "disabled": _disabled,
+    "unused": _unused,
+    "unknown": _unknown,
+}
+
+
+def _seen(run: Run) -> dict[str, Any]:
+    rows = run.brought.nonzero()[0]
+    return {"first": int(run.numbers[rows[0]]), "last": int(run.numbers[rows[-1]]), "count": len(rows)}
+
+
+def _owner(run: Run, ids: list[int]) -> str | None:
+    owners = {owner.name for leaf in ids for owner in run.owners.get(leaf, ())}
+    return owners.pop() if len(owners) == 1 else None
+
+
+def _spoken(call: str) -> str:
+    if call in _COMPARISONS:
+        return f"a comparison ({call.strip('_')})"
+    return f".{call}" if call == "data" else f"{call}()"
+
+
+def _remedy(call: str) -> str:
+    if call in _COMPARISONS:
+        return "a comparison has no derivative: use a sigmoid or a straight-through estimator"
+    return _REMEDIES.get(call, f"keep the value in the graph: {_spoken(call)} returns one without it")

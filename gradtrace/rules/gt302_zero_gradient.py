@@ -1,0 +1,162 @@
+"""GT302: a parameter gets a gradient that is exactly zero, every time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from gradtrace.model import Node, Where
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.reach import by_module, is_conditional
+from gradtrace.rules.run import Run
+from gradtrace.rules.wording import at_line, common_module, counted, listed, module_text
+
+_CONSTANT = ("Round", "Sign", "Floor", "Ceil", "Trunc", "Heaviside", "FloorDiv")
+"""Ops whose derivative is zero almost everywhere, by definition."""
+
+_GATES = (
+    "Clamp",
+    "Hardtanh",
+    "Relu",
+    "Threshold",
+    "Hardsigmoid",
+    "Hardswish",
+    "Sigmoid",
+    "Tanh",
+    "Softmax",
+    "LogSoftmax",
+)
+"""Ops whose derivative is zero on part of their range."""
+
+_PRODUCTS = ("Mm", "Addmm", "Bmm", "Baddbmm", "Mul", "Convolution", "Linear", "Mv", "Dot", "Einsum")
+
+
+class ZeroGradient(Rule):
+    code = "GT302"
+    name = "zero-gradient"
+    page = Page(
+        meaning="A parameter is reached by every backward, and every time its gradient is exactly zero in every "
+        "element.",
+        recognised="max |g| = 0 in all backwards so far (10 of them and 4 optimizer steps; 2 backwards where the "
+        "op's derivative is zero by definition). The op to blame is the first on the way back that got a "
+        "non-zero gradient and passed on zero.",
+        matters="Optimizers subtract nothing (weight decay aside), so the part never learns, and nothing raises "
+        "an error.",
+        example="code = torch.round(encoder(x))      # the derivative of round is 0\n"
+        "loss = criterion(decoder(code), y)\n"
+        "loss.backward()                     # encoder.weight.grad == 0",
+        fix="Pass the gradient straight through: `x + (torch.round(x) - x).detach()`; keep values out of the "
+        "flat part of clamps and saturated activations; initialise one of two multiplied factors away "
+        "from zero; use a sigmoid for one class.",
+        silent="Zeros in the first steps beside a zero-initialised partner (LoRA, ReZero); a loss that has "
+        "reached its minimum; biases whose layer otherwise learns; experts and heads that are rarely "
+        "chosen while their siblings are.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        zero = _always_zero(run)
+        if not zero:
+            return
+        culprits = {leaf: _culprit(run, run.leaves[leaf].name) for leaf in zero}
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for leaf in zero:
+            if _long_enough(run, leaf, culprits[leaf]) and not _is_excused(run, leaf, zero):
+                groups.setdefault(_key(culprits[leaf]), []).append(leaf)
+        for members in groups.values():
+            yield _draft(run, members, culprits[members[0]])
+
+
+def _always_zero(run: Run) -> list[int]:
+    if not len(run.rows):
+        return []
+    mine = [leaf.id for leaf in run.parameters]
+    nonzero = run.got[:, mine] & (run.norm[:, mine] != 0)
+    return [
+        leaf
+        for leaf, any_nonzero in zip(mine, nonzero.any(axis=0), strict=True)
+        if run.ever_got[leaf] and not any_nonzero
+    ]
+
+
+def _culprit(run: Run, leaf: str) -> Node | None:
+    """The op that turns the gradient to zero, from the newest measured graph that shows it."""
+    for flow in reversed(run.flows.measured):
+        if killers := flow.killers(leaf):
+            return min(killers, key=lambda node: (not node.op.startswith(_CONSTANT), node.id))
+    return None
+
+
+def _long_enough(run: Run, leaf: int, culprit: Node | None) -> bool:
+    limits = run.thresholds.zero
+    backwards = int(run.got[:, leaf].sum())
+    if culprit is not None and culprit.op.startswith(_CONSTANT):
+        return backwards >= limits.constant_backwards
+    steps = max((run.protocol.step_count(owner.id) for owner in run.owners.get(leaf, ())), default=backwards)
+    return run.from_start and backwards >= limits.backwards and steps >= limits.steps
+
+
+def _is_excused(run: Run, leaf: int, zero: list[int]) -> bool:
+    """A bias of a layer that learns, or one of several alternatives of which others learn."""
+    parameter = run.leaves[leaf]
+    if parameter.module is None:
+        return False
+    partners = [other.id for other in run.parameters if other.module == parameter.module and run.ever_got[other.id]]
+    learns = any(other not in zero for other in partners)
+    if learns and len(parameter.shape) < 2 and parameter.name.rpartition(".")[2].startswith("bias"):
+        return True
+    return is_conditional(run, parameter.module)
+
+
+def _key(culprit: Node | None) -> tuple[object, ...]:
+    return ("",) if culprit is None else (culprit.op, culprit.module, culprit.source)
+
+
+def _draft(run: Run, ids: list[int], culprit: Node | None) -> Draft:
+    names = run.names(ids)
+    modules = by_module(run, ids)
+    rows = np.flatnonzero(run.got[:, ids].any(axis=1))
+    source = culprit.source if culprit else None
+    by = f": {culprit.op} ({module_text(culprit.module)}{at_line(source, ', ')}) passes on zero" if culprit else ""
+    return Draft(
+        severity="error",
+        message=f"the gradient of {listed(names)} is exactly zero in all of {counted(len(rows), 'backward')}{by}",
+        where=Where(
+            parameter=names[0],
+            module=culprit.module if culprit and culprit.module is not None else common_module(list(modules)),
+            op=culprit.op if culprit else None,
+            source=source,
+        ),
+        cause=_cause(culprit),
+        fix=_fix(culprit),
+        **run.span(rows),
+        parameters=names,
+        evidence={
+            "op": culprit.op if culprit else None,
+            "gradient_that_reached_it": culprit.grad_norm if culprit else None,
+            "saturated": (culprit.attributes or {}).get("saturated") if culprit else None,
+        },
+    )
+
+
+def _cause(culprit: Node | None) -> str:
+    if culprit is None:
+        return "the gradient is already zero where it leaves the loss, or it is multiplied by zero on the way"
+    op = culprit.op
+    if op.startswith(_CONSTANT):
+        return f"the derivative of {op.removesuffix('Backward0').lower()} is zero everywhere"
+    if op.startswith(_GATES):
+        return f"all inputs of {op} lie where its derivative is zero"
+    if op.startswith(_PRODUCTS):
+        return f"{op} multiplies the gradient by a factor that is all zero, such as a weight initialised to zero"
+    return f"{op} was reached by a gradient and passed on exactly zero"
+
+
+def _fix(culprit: Node | None) -> str:
+    if culprit is not None and culprit.op.startswith(_CONSTANT):
+        return "let the gradient pass straight through: x + (op(x) - x).detach()"
+    if culprit is not None and culprit.op.startswith(_GATES):
+        return "bring its inputs into range (initialisation, normalisation), or use an op without flat parts"
+    if culprit is not None and culprit.op.startswith(_PRODUCTS):
+        return "initialise one of the two factors with random values"
+    return "look at the path from this parameter to the loss for a factor of zero"

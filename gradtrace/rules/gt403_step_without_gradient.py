@@ -1,0 +1,91 @@
+"""GT403: `optimizer.step()` runs where none of its parameters got a new gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from gradtrace.model import Optimizer, StepFlag, Where
+from gradtrace.rules.arrays import Rows
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.protocol import Steps
+from gradtrace.rules.run import Run
+from gradtrace.rules.wording import at_line
+
+
+class StepWithoutGradient(Rule):
+    code = "GT403"
+    name = "step-without-gradient"
+    page = Page(
+        meaning="The optimizer steps, but since its last step no backward has given any of its parameters a "
+        "gradient that is still there: the step does nothing, or repeats the last one.",
+        recognised="No step of the optimizer, out of two or more, saw a fresh gradient; or three steps in ten used "
+        "the same gradients a second time.",
+        matters="Nothing is learned (no gradient), or every update is applied twice (the same gradient).",
+        example="optimizer.zero_grad()\n"
+        "loss = criterion(model(x), y)\n"
+        "optimizer.step()                 # before backward()\n"
+        "loss.backward()",
+        fix="The order is `zero_grad()`, forward, `backward()`, `step()`; one `step()` for each `backward()` "
+        "(or each group of accumulated ones).",
+        silent="A first step without gradients (before a scheduler starts); an optimizer whose part has no "
+        "gradient in some iterations; steps that a GradScaler skips.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        limits = run.thresholds.loop
+        for optimizer in run.optimizers:
+            steps = run.protocol.steps(optimizer.id)
+            idle = ~steps.has(StepFlag.FRESH)
+            discarded = steps.has(StepFlag.CLEARED) & ~steps.has(StepFlag.FORWARD_SINCE_CLEAR)
+            if len(steps) < limits.steps:
+                continue
+            if idle.all():
+                if not discarded[1:].all():
+                    yield _never(run, optimizer, steps)
+                continue
+            repeated = idle & ~steps.has(StepFlag.NO_GRAD) & ~steps.has(StepFlag.CLEARED)
+            repeated[0] = False
+            if repeated.sum() >= limits.steps and repeated.mean() >= limits.repeated_share:
+                yield _repeated(run, optimizer, steps, np.flatnonzero(repeated))
+
+
+def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
+    source = run.source(steps.site)
+    early = bool(steps.has(StepFlag.FORWARD_SINCE_CLEAR)[1:].any()) and bool(steps.has(StepFlag.CLEARED)[1:].any())
+    why = "it stands before backward()" if early else "no backward gives its parameters a gradient"
+    return Draft(
+        severity="error",
+        message=f"{optimizer.name}.step(){at_line(source)} never has a gradient to use, in {len(steps):,} steps: {why}",
+        where=Where(optimizer=optimizer.name, source=source),
+        cause=why,
+        fix="call zero_grad(), the forward, backward() and step() in this order",
+        first=_positive(steps.backward[0]),
+        last=_positive(steps.backward[-1]),
+        count=len(steps),
+        parameters=run.names(dict.fromkeys(optimizer.parameters)),
+        evidence={"steps": len(steps), "with_gradient": 0, "backwards": len(run.rows)},
+    )
+
+
+def _repeated(run: Run, optimizer: Optimizer, steps: Steps, rows: Rows) -> Draft:
+    sites, counts = np.unique(steps.records["site"][rows], return_counts=True)
+    source = run.source(int(sites[counts.argmax()]))
+    return Draft(
+        severity="warning",
+        message=f"{optimizer.name}.step(){at_line(source)} uses the same gradients a second time, in {len(rows):,} of "
+        f"{len(steps):,} steps",
+        where=Where(optimizer=optimizer.name, source=source),
+        cause="no backward between two steps",
+        fix="step once for each backward",
+        first=_positive(steps.backward[rows[0]]),
+        last=_positive(steps.backward[rows[-1]]),
+        count=len(rows),
+        parameters=run.names(dict.fromkeys(optimizer.parameters)),
+        evidence={"steps": len(steps), "repeated": len(rows)},
+    )
+
+
+def _positive(backward: np.int64) -> int | None:
+    return int(backward) or None

@@ -1,0 +1,103 @@
+"""GT404: gradients are cleared between `backward()` and `step()`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from gradtrace.model import BackwardFlag, LoopKind, Optimizer, StepFlag, Where
+from gradtrace.rules.arrays import Ints, Mask, Rows
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.protocol import Steps
+from gradtrace.rules.run import Run
+from gradtrace.rules.wording import at_line
+
+
+class GradientDiscarded(Rule):
+    code = "GT404"
+    name = "gradient-discarded"
+    page = Page(
+        meaning="A backward wrote gradients, and they were cleared before the optimizer's step could use them.",
+        recognised="At two steps or more: a backward since the last step, cleared, no forward since, nothing fresh "
+        "left. Or, in an accumulation, for each step two or more backwards of the same line whose "
+        "gradients were cleared before it.",
+        matters="The step does nothing, or follows the last micro-batch alone.",
+        example="loss.backward()\noptimizer.zero_grad()            # throws the gradients away\noptimizer.step()",
+        fix="Clear before `backward()` or after `step()`; when accumulating, once a step and not once a micro-batch.",
+        silent="A discriminator whose gradients from the generator's pass are cleared; second passes of "
+        "sharpness-aware and multi-task methods, which clear on purpose.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        for optimizer in run.optimizers:
+            steps = run.protocol.steps(optimizer.id)
+            lost = np.flatnonzero(
+                steps.has(StepFlag.CLEARED) & ~steps.has(StepFlag.FRESH) & ~steps.has(StepFlag.FORWARD_SINCE_CLEAR)
+            )
+            if len(lost) >= run.thresholds.loop.steps and len(lost) >= 0.5 * len(steps):
+                yield _before_step(run, optimizer, steps, lost)
+            elif steps.has(StepFlag.FRESH).any():
+                yield from _in_accumulation(run, optimizer, steps)
+
+
+def _before_step(run: Run, optimizer: Optimizer, steps: Steps, lost: Rows) -> Draft:
+    clears = [run.protocol.before(int(row), LoopKind.ZERO_GRAD) for row in steps.rows[lost]]
+    sites = [int(run.protocol.records["site"][row]) for row in clears if row is not None]
+    source = run.source(max(set(sites), key=sites.count)) if sites else None
+    return Draft(
+        severity="error",
+        message=f"gradients are cleared{at_line(source)} after backward() and before {optimizer.name}.step(), in "
+        f"{len(lost):,} of "
+        f"{len(steps):,} steps: the steps have nothing to use",
+        where=Where(optimizer=optimizer.name, source=source or run.source(steps.site)),
+        cause="gradients are cleared between backward() and step()",
+        fix="clear before backward() or after step()",
+        first=int(steps.backward[lost[0]]),
+        last=int(steps.backward[lost[-1]]),
+        count=len(lost),
+        parameters=run.names(dict.fromkeys(optimizer.parameters)),
+        evidence={"steps": len(steps), "discarded": len(lost)},
+    )
+
+
+def _in_accumulation(run: Run, optimizer: Optimizer, steps: Steps) -> Iterable[Draft]:
+    """Micro-batches of the line that the step uses, cleared before the next one is added."""
+    if not steps.has(StepFlag.CLEARED).any() or len(run.optimizers) > 1:
+        return
+    wasted, used, clear_sites = _tally(run, steps)
+    if used >= run.thresholds.loop.steps and wasted >= 2 * used:
+        source = run.source(max(set(clear_sites), key=clear_sites.count))
+        yield Draft(
+            severity="error",
+            message=f"gradients are cleared{at_line(source)} after every backward(), but {optimizer.name} steps "
+            "only after "
+            f"several: {wasted:,} of {wasted + used:,} backwards are thrown away",
+            where=Where(optimizer=optimizer.name, source=source),
+            cause="an accumulation that clears once a micro-batch",
+            fix="clear once a step: right after step(), or before the first micro-batch of the next one",
+            first=int(steps.backward[0]),
+            last=int(steps.backward[-1]),
+            count=wasted,
+            parameters=run.names(dict.fromkeys(optimizer.parameters)),
+            evidence={"backwards_discarded": wasted, "backwards_used": used, "steps": len(steps)},
+        )
+
+
+def _tally(run: Run, steps: Steps) -> tuple[int, int, list[int]]:
+    """Backwards cleared unused and backwards used, of the line used most, and the sites of the clearings."""
+    records = run.protocol.records[: int(steps.rows[-1]) + 1]
+    kept = np.isin(records["kind"], (LoopKind.BACKWARD, LoopKind.ZERO_GRAD, LoopKind.STEP))
+    order, following = records[kept][:-1], records[kept][1:]
+    backward = (order["kind"] == LoopKind.BACKWARD) & ~_retained(run, order["backward"])
+    stepped = backward & (following["kind"] == LoopKind.STEP)
+    cleared = backward & (following["kind"] == LoopKind.ZERO_GRAD)
+    lines = np.intersect1d(order["site"][stepped], order["site"][cleared])
+    same_line = np.isin(order["site"], lines)
+    return int((cleared & same_line).sum()), int((stepped & same_line).sum()), following["site"][cleared].tolist()
+
+
+def _retained(run: Run, backwards: Ints) -> Mask:
+    """Whether each backward kept its graph, as methods that combine several gradients do."""
+    retained = run.numbers[run.has_flag(BackwardFlag.RETAINED)]
+    return np.isin(backwards, retained)

@@ -1,0 +1,76 @@
+"""GT405: an optimizer holds parameters that the model no longer has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from gradtrace.model import Optimizer, Where
+from gradtrace.rules import reach
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.run import Run
+from gradtrace.rules.wording import counted, listed
+
+
+class StaleOptimizer(Rule):
+    code = "GT405"
+    name = "stale-optimizer"
+    page = Page(
+        meaning="The optimizer was built from parameters that have since been replaced: it steps tensors that no "
+        "forward uses, and the tensors in use are in no optimizer.",
+        recognised="Parameters of an optimizer that belong to no module, or whose name another tensor has now, get "
+        "no gradient (any more), while parameters of the model that no optimizer holds begin to.",
+        matters="The replaced part never learns; `state_dict` and printed models look right.",
+        example="optimizer = torch.optim.Adam(model.parameters())\n"
+        "model.fc = nn.Linear(512, 10)    # a new layer, new tensors\n"
+        "train(model, optimizer)          # the new layer never moves",
+        fix="Build the optimizer after the model has its final layers and device, or add the new parameters "
+        "with `optimizer.add_param_group`.",
+        silent="Tensors outside of modules that do get gradients; optimizers of parts that are used later, as "
+        "long as no parameter is left out.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        if reach.all_steps(run) < run.thresholds.reach.steps:
+            return
+        first, last = reach.first_gradients(run), reach.last_gradients(run)
+        held = reach.held_ids(run)
+        homeless = [
+            leaf for leaf in run.parameters if leaf.id not in held and leaf.module is not None and first[leaf.id]
+        ]
+        for optimizer in run.optimizers:
+            idle = [leaf for leaf in dict.fromkeys(optimizer.parameters) if run.leaves[leaf].kind == "parameter"]
+            start = min((int(first[leaf.id]) for leaf in homeless), default=0)
+            replaced = {_local(run, leaf.id) for leaf in homeless}
+            orphans = [
+                leaf
+                for leaf in idle
+                if last[leaf] < start and (run.leaves[leaf].module is None or _local(run, leaf) in replaced)
+            ]
+            if orphans:
+                yield _draft(run, optimizer, orphans, [leaf.id for leaf in homeless])
+
+
+def _local(run: Run, leaf: int) -> str:
+    """A leaf's name inside its root: a model built anew has the same names under another root."""
+    parameter = run.leaves[leaf]
+    root = run.root_of(parameter)
+    return parameter.name.removeprefix(f"{root}.") if root else parameter.name
+
+
+def _draft(run: Run, optimizer: Optimizer, orphans: list[int], newcomers: list[int]) -> Draft:
+    names = run.names(newcomers)
+    rows = np.flatnonzero(run.got[:, newcomers].any(axis=1))
+    return Draft(
+        severity="error",
+        message=f"{optimizer.name} steps {counted(len(orphans), 'tensor')} that the model no longer has, while "
+        f"{listed(names)} "
+        "in use now are in no optimizer",
+        where=Where(parameter=names[0], optimizer=optimizer.name, module=run.leaves[newcomers[0]].module),
+        cause=f"the parameters were replaced after {optimizer.name} was built",
+        fix="build the optimizer after the model is complete, or add the new parameters with add_param_group",
+        **run.span(rows),
+        parameters=list(dict.fromkeys([*names, *run.names(orphans)])),
+        evidence={"stale": run.names(orphans), "not_optimized": names},
+    )

@@ -1,0 +1,102 @@
+"""GT406: the updates are too small beside the weights to matter, and stay so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from gradtrace.model import Where
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.run import Run
+from gradtrace.rules.updates import GroupUpdates, group_updates, learning_rates
+from gradtrace.rules.wording import at_line, counted, factor
+
+_LASTING = 0.5
+"""Share of the run that the small updates must fill: the end of a decay schedule is short."""
+
+_ALIVE = 0.1
+"""Share of its first norm that the gradient must have kept: where it has fallen too, training has converged."""
+
+
+class UpdateTooSmall(Rule):
+    code = "GT406"
+    name = "update-too-small"
+    page = Page(
+        meaning="Every update changes the weights by less than a millionth of their norm: the model stays where it is.",
+        recognised="|update| / |weights| < 1e-6 over all matrices of every group of an optimizer, for at least 20 "
+        "steps and half of the run up to its end, while the gradient has not faded.",
+        matters="A million such steps change a weight by its own size; in half precision they round to nothing at all.",
+        example="optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)",
+        fix="Raise the learning rate until |update| / |weights| is about 1e-3; check that the scheduler steps"
+        " once an epoch where it is meant to; keep float32 master weights in half precision.",
+        silent="Warm-up; the end of a decay schedule; convergence, where the gradient fades with the update; a "
+        "group with its own small rate beside others that move.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        for optimizer in run.optimizers:
+            groups = group_updates(run, optimizer)
+            phases = [_small_phase(run, group) for group in groups]
+            if (
+                groups
+                and all(phase is not None for phase in phases)
+                and _gradient_lives(run, min(filter(None, phases)))
+            ):
+                yield _draft(run, groups, min(filter(None, phases)))
+
+
+def _small_phase(run: Run, group: GroupUpdates) -> int | None:
+    """The step from which all updates of the group are small, if it is long ago."""
+    limits = run.thresholds.update
+    small = group.ratio < limits.small
+    if not small[-1:].all():
+        return None
+    start = len(small) - int(np.argmin(small[::-1])) if not small.all() else 0
+    steps = group.steps[start:]
+    total = int(group.steps[-1])
+    long = len(steps) >= limits.small_samples and total - int(steps[0]) + 1 >= max(limits.small_steps, _LASTING * total)
+    return int(steps[0]) if long else None
+
+
+def _gradient_lives(run: Run, step: int) -> bool:
+    """Whether the gradient since that step is still of the size it had at the start of the run."""
+    rows = np.flatnonzero(run.brought & run.finite)
+    late = rows[run.rows["step"][rows] + 1 >= step]
+    if not len(late):
+        return False
+    first = float(np.median(run.total[rows[:5]]))
+    return first > 0 and float(np.median(run.total[late])) > _ALIVE * first
+
+
+def _draft(run: Run, groups: list[GroupUpdates], step: int) -> Draft:
+    optimizer = groups[0].optimizer
+    steps = run.protocol.steps(optimizer.id)
+    rates = learning_rates(run, optimizer)
+    worst = max(float(np.median(group.ratio[group.steps >= step])) for group in groups)
+    source = run.source(steps.site)
+    rate = float(rates[-1])
+    decayed = len(rates) > 1 and 0 <= rate < 1e-3 * float(rates.max())
+    return Draft(
+        severity="warning",
+        message=f"the updates of {optimizer.name} are {factor(worst)} of the weights since step {step}: nothing moves "
+        f"(learning rate {factor(rate)})",
+        where=Where(optimizer=optimizer.name, source=source),
+        cause=f"the learning rate has fallen from {factor(float(rates.max()))} to {factor(rate)}"
+        if decayed
+        else f"the learning rate {factor(rate)} is too small{at_line(source, ' for the step at ')}",
+        fix="step the scheduler less often or raise the rate, until update / weight is about 1e-3"
+        if decayed
+        else f"raise the learning rate by about {factor(1e-3 / worst) if worst > 0 else 'many'} times",
+        first=steps.backward_at(step),
+        last=int(steps.backward[-1]) or None,
+        count=len(steps),
+        parameters=run.names(leaf for group in groups for leaf in group.matrices),
+        evidence={
+            "update_over_weight": worst,
+            "learning_rate": rate,
+            "largest_learning_rate": float(rates.max()),
+            "since_step": step,
+            "sampled": counted(len(groups[0].steps), "step"),
+        },
+    )

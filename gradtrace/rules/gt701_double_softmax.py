@@ -1,0 +1,69 @@
+"""GT701: the graph feeds a softmax into a log-softmax or cross-entropy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gradtrace.model import Where
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.layout import is_view
+from gradtrace.rules.lints import Hit, axis, is_softmax, one_a_line, places, span_of
+from gradtrace.rules.run import Run
+from gradtrace.rules.wording import at_line, module_text
+
+_HOPS = 6
+
+
+class DoubleSoftmax(Rule):
+    code = "GT701"
+    name = "double-softmax"
+    page = Page(
+        meaning="`cross_entropy` takes raw scores and applies log-softmax itself; here it is given probabilities,"
+        " so softmax is applied twice. (Sigmoid before `binary_cross_entropy_with_logits` is the same "
+        "fault for two classes.)",
+        recognised="In a recorded graph, LogSoftmax over the same axis as a Softmax that feeds it, with only "
+        "reshaping between.",
+        matters="Probabilities differ by at most one, so the loss cannot get near zero and its gradient is weak: "
+        "training is slow and stops early.",
+        example="probabilities = torch.softmax(model(x), dim=1)\n"
+        "loss = torch.nn.functional.cross_entropy(probabilities, y)",
+        fix="Give the raw scores to the loss; apply softmax only where probabilities are read.",
+        silent="Softmax inside the model (attention, gates), with other operations between it and the loss.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        for backwards, (_, layout, loss, inner) in one_a_line(_hits(run)):
+            outer_node, node = layout.nodes[loss], layout.nodes[inner]
+            squash = "softmax" if is_softmax(node) else "sigmoid"
+            taker = "cross-entropy" if is_softmax(node) else "a loss that takes logits"
+            yield Draft(
+                severity="warning",
+                message=f"{squash}{at_line(node.source)} ({module_text(node.module)}) feeds {taker}"
+                f"{at_line(outer_node.source)}, which applies {squash} again",
+                where=Where(module=node.module, op=node.op, source=node.source),
+                cause=f"the loss applies {squash} itself",
+                fix=f"give the loss the raw scores, without the {squash}",
+                **span_of(run, backwards),
+                evidence={"loss_op": outer_node.op, "loss_line": str(outer_node.source) if outer_node.source else None},
+            )
+
+
+def _hits(run: Run) -> Iterator[Hit]:
+    for snapshot, layout in run.flows.structures:
+        for place in places(layout, ("LogSoftmax",)):
+            inner = layout.nearest(place, wanted=is_softmax, through=lambda node: is_view(node.op), hops=_HOPS)
+            if inner is not None and _same_axis(axis(layout.nodes[place]), axis(layout.nodes[inner])):
+                yield snapshot, layout, place, inner
+        for place in places(layout, ("BinaryCrossEntropyWithLogits",)):
+            inner = layout.nearest(
+                place,
+                wanted=lambda node: node.op.startswith("Sigmoid"),
+                through=lambda node: is_view(node.op),
+                hops=_HOPS,
+            )
+            if inner is not None:
+                yield snapshot, layout, place, inner
+
+
+def _same_axis(outer: int | None, inner: int | None) -> bool:
+    return outer is None or inner is None or outer == inner

@@ -1,0 +1,93 @@
+"""GT704: the loss broadcasts (N, 1) with (N,) to (N, N)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from gradtrace.model import Where
+from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.layout import Layout, numel
+from gradtrace.rules.lints import Hit, one_a_line, places, span_of
+from gradtrace.rules.run import Run
+from gradtrace.rules.wording import at_line, module_text
+
+_LOSSES = ("MseLoss", "SmoothL1Loss", "HuberLoss", "L1Loss", "BinaryCrossEntropy", "KlDiv")
+_DIFFERENCES = ("Sub", "Rsub")
+_ELEMENTWISE = ("Pow", "Abs", "Mul", "Square", "Log", "Exp", "SmoothL1", "Huber", "Sqrt", "Cosh", "Where", "Div", "Neg")
+_REDUCTIONS = ("Mean", "Sum")
+_MEANT = ("Unsqueeze",)
+"""Ops that add the axis on purpose: a matrix of pairs."""
+
+_HOPS = 5
+
+
+class BroadcastLoss(Rule):
+    code = "GT704"
+    name = "broadcast-loss"
+    page = Page(
+        meaning="Predictions of shape (N, 1) meet targets of shape (N,), or the other way round; broadcasting "
+        "makes an (N, N) table of every prediction against every target.",
+        recognised="In a recorded graph, a difference or loss over an (N, N) tensor one side of which is (N, 1) or "
+        "(N,), N > 1, reduced to the loss by elementwise ops and a sum or mean; without an unsqueeze that"
+        " asks for pairs.",
+        matters="Each prediction is pulled towards all targets: the model learns the mean of the targets, and the"
+        " loss stops at their variance.",
+        example="prediction = model(x)                # (64, 1)\nloss = ((prediction - y) ** 2).mean() # y is (64,)",
+        fix="Bring both to one shape: `prediction.squeeze(1)` or `y.unsqueeze(1)`.",
+        silent="Pairs that are meant: distances and contrastive losses, whose two sides both come from the graph"
+        " or are unsqueezed.",
+    )
+
+    def check(self, run: Run) -> Iterable[Draft]:
+        for backwards, (_, layout, outer, inner) in one_a_line(_hits(run)):
+            table, small = layout.nodes[outer], layout.nodes[inner]
+            source = table.source or small.source
+            size = (small.shape or (0,))[0]
+            other = f"({size},)" if len(small.shape or ()) == 2 else f"({size}, 1)"
+            mine = str(tuple(small.shape or ()))
+            yield Draft(
+                severity="error",
+                message=f"the loss{at_line(source)} broadcasts {mine} with {other} to ({size}, {size}): every "
+                "prediction is compared with "
+                "every target",
+                where=Where(module=small.module, op=table.op, source=source),
+                cause=f"{module_text(small.module)} gives {mine}, the target is {other}",
+                fix="bring both to one shape: squeeze the prediction or unsqueeze the target",
+                **span_of(run, backwards),
+                evidence={"prediction": small.shape, "target": other, "broadcast": [size, size]},
+            )
+
+
+def _hits(run: Run) -> Iterator[Hit]:
+    for snapshot, layout in run.flows.structures:
+        for place in places(layout, (*_DIFFERENCES, "Expand")):
+            inner = _broadcast_operand(layout, place)
+            if inner is not None and _becomes_loss(layout, place):
+                yield snapshot, layout, place, inner
+
+
+def _broadcast_operand(layout: Layout, place: int) -> int | None:
+    """The one operand of shape (N, 1) or (N,) that the op spreads to (N, N)."""
+    shape = layout.nodes[place].shape
+    if shape is None or len(shape) != 2 or shape[0] != shape[1] or shape[0] < 2:
+        return None
+    operands = layout.producers[place]
+    if len(operands) != 1:
+        return None
+    node = layout.nodes[operands[0]]
+    fits = node.shape in ((shape[0], 1), (shape[0],))
+    return operands[0] if fits and node.kind == "op" and not node.op.startswith(_MEANT) else None
+
+
+def _becomes_loss(layout: Layout, place: int) -> bool:
+    """Whether the table goes into a loss by elementwise ops and one reduction to a scalar."""
+    if any(layout.nodes[user].op.startswith(_LOSSES) for user in layout.consumers[place]):
+        return True
+    found = layout.nearest(
+        place,
+        wanted=lambda node: node.op.startswith(_REDUCTIONS) and numel(node.shape) == 1,
+        through=lambda node: node.op.startswith(_ELEMENTWISE),
+        hops=_HOPS,
+        up=True,
+    )
+    return found is not None

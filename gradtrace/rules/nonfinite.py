@@ -1,0 +1,42 @@
+"""What the rules about NaN and infinity share: the finding about a birth."""
+
+from __future__ import annotations
+
+from gradtrace.model import Where
+from gradtrace.rules.base import Draft
+from gradtrace.rules.births import Birth
+from gradtrace.rules.run import Run
+from gradtrace.rules.singularities import BACKWARD, FORWARD, reason_for
+from gradtrace.rules.wording import at_line, module_text
+
+
+def nonfinite_draft(run: Run, birth: Birth, *, what: str, parameter: str | None = None) -> Draft:
+    """The finding about a birth; a value that went no further is a note."""
+    cause, fix = reason_for(birth.op, BACKWARD if birth.direction == "backward" else FORWARD)
+    after = "; it reaches neither the loss nor a parameter" if birth.healed else ""
+    row = run.row_of(birth.backward)
+    return Draft(
+        severity="note" if birth.healed else "error",
+        message=f"{what}{place_text(birth)} at backward {birth.backward}{after}",
+        where=Where(parameter=parameter, module=birth.module, op=birth.op, source=birth.source),
+        cause=cause,
+        fix=fix,
+        first=birth.backward,
+        last=birth.last,
+        count=birth.count,
+        parameters=birth.parameters,
+        evidence={
+            **birth.facts,
+            "exact": birth.exact,
+            "healed": birth.healed,
+            "loss": None if row is None else float(run.rows["loss"][row]),
+        },
+    )
+
+
+def place_text(birth: Birth) -> str:
+    """` in SqrtBackward0 (encoder.norm, model.py:41)`, as far as known."""
+    inside = [text for text in (birth.module and module_text(birth.module), at_line(birth.source, "")) if text]
+    tail = f" ({', '.join(inside)})" if inside else ""
+    hedge = "" if birth.exact or not birth.op else " or next to it"
+    return f" in {birth.op}{hedge}{tail}" if birth.op else tail

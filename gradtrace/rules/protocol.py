@@ -1,0 +1,79 @@
+"""The training loop as a sequence of events: who stepped, cleared, clipped and scaled, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from gradtrace.model import LoopKind, StepFlag
+from gradtrace.rules.arrays import Ints, Mask, Records, Rows
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of one optimizer, in order. `rows` index the loop records."""
+
+    records: Records
+    rows: Rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def has(self, flag: StepFlag) -> Mask:
+        """(steps,): where the flag is set."""
+        mask: Mask = (self.records["flags"] & np.uint32(flag)) != 0
+        return mask
+
+    @property
+    def backward(self) -> Ints:
+        """(steps,): number of the last backward before each."""
+        return self.records["backward"].astype(np.int64)
+
+    def backward_at(self, step: int) -> int | None:
+        """Number of the last backward before the first of these steps whose number is `step` or more."""
+        at = min(int(np.searchsorted(self.records["step"], step)), len(self) - 1)
+        return int(self.records["backward"][at]) or None if at >= 0 else None
+
+    @property
+    def site(self) -> int:
+        """The line that steps most often."""
+        if not len(self.records):
+            return 0
+        sites, counts = np.unique(self.records["site"], return_counts=True)
+        return int(sites[counts.argmax()])
+
+
+class Protocol:
+    """All loop records of a run, in program order."""
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+
+    def rows(self, kind: LoopKind) -> Rows:
+        return np.flatnonzero(self.records["kind"] == kind)
+
+    @cached_property
+    def step_rows(self) -> Rows:
+        """Rows of every optimizer's steps."""
+        return self.rows(LoopKind.STEP)
+
+    @cached_property
+    def _steps(self) -> dict[int, Steps]:
+        subjects = self.records["subject"][self.step_rows]
+        rows = {int(subject): self.step_rows[subjects == subject] for subject in np.unique(subjects)}
+        return {subject: Steps(self.records[mine], mine) for subject, mine in rows.items()}
+
+    def steps(self, optimizer: int) -> Steps:
+        """The steps of one optimizer."""
+        return self._steps.get(optimizer, Steps(self.records[:0], np.empty(0, np.intp)))
+
+    def step_count(self, optimizer: int) -> int:
+        return len(self.steps(optimizer))
+
+    def before(self, row: int, kind: LoopKind) -> int | None:
+        """The last row of that kind before `row`."""
+        rows = self.rows(kind)
+        at = int(np.searchsorted(rows, row))
+        return int(rows[at - 1]) if at else None

@@ -1,0 +1,104 @@
+"""Who should get a gradient, who does, and who steps whom: the facts behind GT301, GT402 and GT405."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from gradtrace.model import Parameter
+from gradtrace.rules.arrays import Ints
+from gradtrace.rules.run import Run
+
+_CONTAINERS = ("ModuleList", "ModuleDict")
+"""Never called themselves; what they hold is often used in turns."""
+
+_NO_FORWARD = (*_CONTAINERS, "ParameterList", "ParameterDict", "NonDynamicallyQuantizableLinear")
+"""Modules that hold weights for others to use: that they are not called tells nothing."""
+
+
+def parents(path: str) -> list[str]:
+    """The dotted paths around `path`, innermost first, without the root's own empty one."""
+    parts = path.split(".")
+    return [".".join(parts[:size]) for size in range(len(parts) - 1, 0, -1)]
+
+
+def was_called(run: Run, path: str) -> bool:
+    """Whether a module, or one inside it, was called while hooks were on."""
+    prefix = f"{path}."
+    return any(
+        module.calls > 0 for name, module in run.modules.items() if name == path or name.startswith(prefix) or not path
+    )
+
+
+def calls_are_known(run: Run, root: str | None) -> bool:
+    """Whether any module of the root was seen being called; compiled models show none."""
+    return any(module.calls > 0 for module in run.modules.values() if module.root == root)
+
+
+def uncalled_module(run: Run, leaf: Parameter) -> str | None:
+    """The outermost module around a leaf that was never called although its model was; None where there is none."""
+    if leaf.module is None or not calls_are_known(run, run.root_of(leaf)):
+        return None
+    owner = run.modules.get(leaf.module)
+    if owner is None or owner.type in _NO_FORWARD or was_called(run, leaf.module):
+        return None
+    found = leaf.module
+    for path in parents(leaf.module):
+        around = run.modules.get(path)
+        if around is None or around.type in _CONTAINERS or was_called(run, path):
+            break
+        found = path
+    return found
+
+
+def is_conditional(run: Run, module: str) -> bool:
+    """Whether a module is one of several alternatives of which others were called: experts, heads, stages."""
+    for path in (module, *parents(module)):
+        holder = run.modules.get(path.rpartition(".")[0])
+        if holder is not None and holder.type in _CONTAINERS:
+            prefix = f"{holder.name}."
+            siblings = {name[: name.find(".", len(prefix))] if "." in name[len(prefix) :] else name
+                        for name in run.modules if name.startswith(prefix)}  # fmt: skip
+            if any(was_called(run, sibling) for sibling in siblings - {path}):
+                return not was_called(run, path)
+    return False
+
+
+def written_elsewhere(run: Run, leaf: int) -> bool:
+    """Whether a leaf's weights move although no backward gives them a gradient: a moving average, a copied target."""
+    _, norms = run.sample("weight_norm")
+    known = norms[:, leaf][np.isfinite(norms[:, leaf])]
+    return len(known) > 1 and bool(np.ptp(known) > 0)
+
+
+def first_gradients(run: Run) -> Ints:
+    """(leaves,): number of the first backward that brought each a gradient, 0 for never."""
+    if not len(run.rows):
+        return np.zeros(len(run.leaves), np.int64)
+    return np.where(run.ever_got, run.numbers[run.got.argmax(axis=0)], 0)
+
+
+def last_gradients(run: Run) -> Ints:
+    """(leaves,): number of the last backward that brought each a gradient, 0 for never."""
+    if not len(run.rows):
+        return np.zeros(len(run.leaves), np.int64)
+    return np.where(run.ever_got, run.numbers[::-1][run.got[::-1].argmax(axis=0)], 0)
+
+
+def held_ids(run: Run) -> set[int]:
+    """Leaves in any optimizer that was seen, stepping or not."""
+    return {leaf for optimizer in run.recording.optimizers for leaf in optimizer.parameters}
+
+
+def all_steps(run: Run) -> int:
+    """Steps of the optimizer that steps most."""
+    return max((run.protocol.step_count(optimizer.id) for optimizer in run.optimizers), default=0)
+
+
+def by_module(run: Run, ids: Iterable[int]) -> dict[str, list[int]]:
+    """Leaf ids by the module that owns them."""
+    groups: dict[str, list[int]] = {}
+    for leaf in ids:
+        groups.setdefault(run.leaves[leaf].module or "", []).append(leaf)
+    return groups

@@ -1,0 +1,102 @@
+"""Why ops give NaN or infinity, in the forward and in their derivative, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Reason(NamedTuple):
+    """`ops` are names in lower case without autograd's suffix."""
+
+    ops: tuple[str, ...]
+    cause: str
+    fix: str
+
+
+_ENDS = ("acos", "asin", "atanh", "acosh", "erfinv", "logit")
+_EXPONENTIALS = ("exp", "expm1", "sinh", "cosh")
+_SOFTMAXES = ("softmax", "logsoftmax", "log_softmax", "logsumexp")
+_LOGS = ("log", "log2", "log10", "log1p", "xlogy")
+
+_EPSILON = "add an epsilon to the denominator"
+_INSIDE = "clamp the argument a little inside of the range"
+_SHIFT = "subtract the maximum first, or clamp the argument"
+_STABLE_LOG = "clamp or shift the argument, or use log_softmax, logsigmoid or logsumexp"
+_UNMASKED = "leave one position of every row unmasked, or mask with a large finite number"
+
+BACKWARD = (
+    Reason(
+        ("sqrt", "rsqrt"),
+        "the derivative of sqrt at 0 is infinite, and 0 x inf is NaN",
+        "add an epsilon inside the square root, or use torch.linalg.vector_norm",
+    ),
+    Reason(
+        ("linalgvectornorm", "norm", "cdist", "pairwisedistance", "dist"),
+        "the derivative of a norm at the zero vector is 0/0",
+        "add an epsilon inside the norm, or take the squared norm",
+    ),
+    Reason(
+        ("pow",),
+        "the derivative of x ** p at 0 is infinite for p < 1 (and does not exist for a negative base)",
+        "clamp the base away from zero before the power",
+    ),
+    Reason(_LOGS, "the derivative of log is 1 / x, infinite at 0", _STABLE_LOG),
+    Reason(("div", "reciprocal"), "a division by (almost) zero", _EPSILON),
+    Reason(_ENDS, "the derivative is infinite at the end of the op's range", _INSIDE),
+    Reason(
+        ("std", "var"),
+        "the standard deviation of equal values has an infinite derivative, that of one value none",
+        "add an epsilon to the variance and take the square root, or use unbiased=False",
+    ),
+    Reason(
+        ("where",),
+        "the branch that where() does not take has an infinite derivative, and 0 x inf is NaN",
+        "make the argument safe before the singular op, not its result after it",
+    ),
+    Reason(_EXPONENTIALS, "exp overflows", _SHIFT),
+    Reason(_SOFTMAXES, "a row that is masked as a whole is -inf everywhere", _UNMASKED),
+    Reason(
+        ("mul", "mm", "bmm", "addmm"),
+        "a product overflows, or zero meets infinity",
+        "find the infinite factor: it was made in the forward",
+    ),
+)
+"""Derivatives that do not exist, or are infinite."""
+
+FORWARD = (
+    Reason(_LOGS, "log of zero or of a negative number", _STABLE_LOG),
+    Reason(
+        ("sqrt", "rsqrt"),
+        "square root of a negative number, or 1 / sqrt of zero",
+        "clamp the argument to zero or above, plus an epsilon",
+    ),
+    Reason(("div", "truediv", "reciprocal"), "a division by zero", _EPSILON),
+    Reason(_EXPONENTIALS, "exp overflows", _SHIFT),
+    Reason(_SOFTMAXES, "a row that is -inf everywhere, or an infinite logit", _UNMASKED),
+    Reason(
+        ("std", "var", "std_mean", "var_mean"),
+        "the unbiased variance of one value is 0/0",
+        "use unbiased=False, or a batch of more than one",
+    ),
+    Reason(
+        ("pow",),
+        "a power of zero or of a negative base that does not exist, or one that overflows",
+        "clamp the base or the exponent",
+    ),
+    Reason(_ENDS, "an argument at or outside of the end of the op's range", _INSIDE),
+    Reason(
+        ("mul", "mm", "bmm", "addmm", "matmul", "linear", "convolution", "conv1d", "conv2d", "sum", "mean"),
+        "a product or sum leaves the range of its type",
+        "scale the values down (normalisation, lower learning rate) or use a wider type",
+    ),
+)
+"""Values that do not exist, or overflow."""
+
+
+def reason_for(op: str | None, table: tuple[Reason, ...]) -> tuple[str | None, str]:
+    """Cause and remedy for an op by its name, with or without autograd's suffix (`SqrtBackward0`, `sqrt`)."""
+    name = (op or "").rstrip("0123456789").removesuffix("Backward").lower().strip("_")
+    for reason in table:
+        if name in reason.ops:
+            return reason.cause, reason.fix
+    return None, "look at the values that enter this op, at this backward"
