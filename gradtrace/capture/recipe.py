@@ -8,7 +8,7 @@ what the next op saved. What comes out is believed only if it gives the very los
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -56,7 +56,6 @@ class Recipe:
     leaves: dict[int, Tensor]
     root: Place
     loss: float
-    _residuals: dict[int, Tensor] = field(default_factory=dict)
 
     def run(self, leaves: Mapping[int, Tensor]) -> Tensor:
         """The loss, differentiable, for given values of the leaves. Raises CannotRebuildError."""
@@ -66,30 +65,37 @@ class Recipe:
         result: Tensor = values[self.root[0]][self.root[1]]
         return result
 
-    def prepare(self) -> None:
+    def to(self, dtype: torch.dtype) -> Recipe:
+        """A copy of its own with every floating tensor in `dtype`."""
+        calls = {
+            number: Call(call.op, call.inputs, {name: _cast(value, dtype) for name, value in call.saved.items()}, call.shape)
+            for number, call in self.calls.items()
+        }
+        return Recipe(calls, {number: _cast(leaf, dtype) for number, leaf in self.leaves.items()}, self.root, self.loss)
+
+    def settle(self) -> None:
         """Work out the constants that were added, and make sure that the recipe gives the program's loss.
 
         Raises CannotRebuildError where it does not.
         """
-        self.calls = {number: _in_double(call) for number, call in self.calls.items()}
-        self.leaves = {number: _double(leaf.detach()) for number, leaf in self.leaves.items()}
         with private.without_grad():
-            self._find_residuals()
+            self._find_constants()
             loss = float(self.run(self.leaves))
         if not abs(loss - self.loss) <= _TOLERANCE * max(abs(loss), abs(self.loss)):
             raise CannotRebuildError(f"run again from what the graph kept, it gives {loss:.6g} instead of {self.loss:.6g}")
 
-    def _find_residuals(self) -> None:
+    def _find_constants(self) -> None:
         values: dict[int, Sequence[Any]] = {number: (value,) for number, value in self.leaves.items()}
         known = self._known_outputs()
         for number in self._order():
-            unknown = _unknown_summand(self.calls[number])
-            values[number] = self._apply(number, values)
-            if unknown and number not in self._residuals:
+            call = self.calls[number]
+            unknown = _unknown_summand(call)
+            if unknown:
                 if number not in known:
-                    raise CannotRebuildError(f"{self.calls[number].op} did not keep the constant {unknown!r} that was added")
-                self._residuals[number] = known[number] - values[number][0]
-                values[number] = (known[number],)
+                    raise CannotRebuildError(f"{call.op} did not keep the constant {unknown!r} that was added")
+                share = known[number] - self._apply(number, values)[0]
+                call.saved[unknown] = share / _factor(call, unknown)
+            values[number] = self._apply(number, values)
 
     def _known_outputs(self) -> dict[int, Tensor]:
         """Outputs that the op itself, or one that took them, saved; and the loss."""
@@ -130,8 +136,6 @@ class Recipe:
             result = _run_op(call, inputs)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
             raise CannotRebuildError(f"{call.op} cannot be run from what it kept ({str(error).splitlines()[0]})") from error
-        if number in self._residuals:
-            result = result + self._residuals[number]
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
 
@@ -213,7 +217,7 @@ def _argument(argument: Any, call: Call, given: Mapping[str, Any]) -> Any:
     if argument.has_default_value():
         return argument.default_value
     if name == _unknown_summand(call):
-        return torch.zeros((), dtype=torch.float64)
+        return torch.zeros(())
     if name in _ASSUMED:
         return _ASSUMED[name]
     raise CannotRebuildError(f"{call.op} did not keep its argument {name!r}")
@@ -226,15 +230,20 @@ def _unknown_summand(call: Call) -> str | None:
         return None
     summands = _ADDED.get(derivative.name.partition(".")[0], ())
     places = dict(zip(derivative.formulas, call.inputs, strict=False))
-    return next((name for name in summands if name in places and places[name] is None), None)
+    unknown = (name for name in summands if name in places and places[name] is None and call.saved.get(name) is None)
+    return next(unknown, None)
 
 
-def _double(value: Any) -> Any:
+def _factor(call: Call, argument: str) -> float:
+    """What a summand is multiplied by: addmm takes beta * self, add and sub take alpha * other."""
+    if argument == "other":
+        sign = -1.0 if call.op.startswith("Sub") else 1.0
+        return sign * float(call.saved.get("alpha", 1))
+    return float(call.saved.get("beta", 1))
+
+
+def _cast(value: Any, dtype: torch.dtype) -> Any:
     if isinstance(value, Tensor):
         value = value.detach()
-        return value.to(torch.float64) if value.is_floating_point() else value.clone()
-    return [_double(item) for item in value] if isinstance(value, list) else value
-
-
-def _in_double(call: Call) -> Call:
-    return Call(call.op, call.inputs, {name: _double(value) for name, value in call.saved.items()}, call.shape)
+        return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
+    return [_cast(item, dtype) for item in value] if isinstance(value, list) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import sys
@@ -116,12 +117,14 @@ class _Session:
         now = time.perf_counter()
         tracer = self._tracer
         assert tracer is not None
-        if not urgent and tracer.backwards not in _EARLY and now < self._next_look:
+        early = urgent or tracer.backwards in _EARLY
+        if now < self._next_look and (not early or self._next_look == math.inf):
             return
         try:
             found = self._live_findings()
         except Exception as error:  # a fault in a rule must not reach the program's training
-            tracer.disarm(error)
+            self._next_look = math.inf
+            _say(f"gradtrace: a rule failed ({type(error).__name__}: {error}); no more findings while the program runs")
             return
         cost = time.perf_counter() - now
         self._next_look = time.perf_counter() + max(1.0, LIVE_SHARE * cost)
@@ -133,7 +136,7 @@ class _Session:
         assert self._trace is not None
         options = self._options
         recent = self._trace.recording().tail(LIVE_WINDOW)
-        return diagnose([recent], select=options.select, ignore=options.ignore, thresholds=options.thresholds)
+        return diagnose(recent, select=options.select, ignore=options.ignore, thresholds=options.thresholds)
 
     def _tell(self, found: Iterable[Finding], *, may_raise: bool) -> None:
         for finding in found:
