@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 MARKER = "# <- fault"
 ALARMING = ("error", "warning")
 PROCESSES = 2
-RUN_TIMEOUT = 180.0
+TIMEOUT = 180.0
 """Seconds for one traced program; all of them end in a few, most of which is `import torch`."""
 BAR = 95.0
 """Percent of the faulty programs whose code and place, and whose line, must be right."""
@@ -130,32 +130,23 @@ def find_cases(filters: list[str]) -> list[Case]:
 def diagnose(script: Path, folder: Path) -> list[JSON]:
     """The findings of the traced program. Raises RuntimeError with one line where tracing or checking failed."""
     trace = folder / "case.gradtrace"
-    tool = [sys.executable, "-m", "gradtrace"]
-    try:
-        run = subprocess.run(
-            [*tool, "run", "-o", str(trace), str(script)],
-            capture_output=True,
-            text=True,
-            timeout=RUN_TIMEOUT,
-            cwd=folder,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise RuntimeError(f"the traced program did not end in {RUN_TIMEOUT:.0f} s") from error
-    if not trace.exists():
-        raise RuntimeError(f"no trace was written: {last_line(run.stderr)}")
-    check = subprocess.run(
-        [*tool, "check", str(trace), "--format", "json"],
-        capture_output=True,
-        text=True,
-        timeout=RUN_TIMEOUT,
-        cwd=folder,
-        check=False,
-    )
+    run = gradtrace("run", "-o", str(trace), str(script), folder=folder)
+    broken = [line for line in run.stderr.splitlines() if line.startswith("gradtrace: internal error")]
+    if broken or not trace.exists():
+        raise RuntimeError(broken[0] if broken else f"no trace was written: {last_line(run.stderr)}")
+    check = gradtrace("check", str(trace), "--format", "json", folder=folder)
     if check.returncode not in {0, 1}:
         raise RuntimeError(f"check exited {check.returncode}: {last_line(check.stderr)}")
     findings: list[JSON] = json.loads(check.stdout)["findings"]
     return findings
+
+
+def gradtrace(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "gradtrace", *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, cwd=folder, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"gradtrace {arguments[0]} did not end in {TIMEOUT:.0f} s") from error
 
 
 def last_line(text: str) -> str:
@@ -217,7 +208,7 @@ def evaluate(case: Case) -> Verdict:
     with tempfile.TemporaryDirectory(prefix="gradtrace-case-") as folder:
         try:
             return judge(case, diagnose(case.path, Path(folder)))
-        except (RuntimeError, ValueError, KeyError, subprocess.TimeoutExpired) as error:
+        except (RuntimeError, ValueError, KeyError) as error:
             return Verdict(case.name, faulty=case.expectation is not None, failure=f"{type(error).__name__}: {error}")
 
 
