@@ -1,8 +1,8 @@
 """Attributes as typed columns, which is what GraphML and GEXF can hold.
 
 A column has a native type where every value that is not None has it, so that other programs see numbers as numbers;
-every other column holds JSON text. None is an absent value. One more piece of JSON, the schema, says which columns there
-are (also those that are None throughout) and carries the graph's own attributes.
+every other column holds JSON text. None is an absent value. One more piece of JSON, the schema, says which columns
+there are (also those that are None throughout) and carries the graph's own attributes.
 """
 
 from __future__ import annotations

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from typing import Any
 
 from gradtrace.graphs.measure import merge_edges
 from gradtrace.graphs.types import Facts, Graph
 
-Describe = Callable[[Hashable, list[int]], Facts]
+Describe = Callable[[Any, list[int]], Facts]
 """A group's key and its members, in the graph's order, to the facts of the node that replaces them."""
 
 MergeEdges = Callable[[Sequence[Facts]], Facts]
@@ -27,8 +28,10 @@ def contract(
     """`graph` with each group of nodes as one node, which has the smallest id among its members.
 
     Nodes that `groups` does not name stay as they are. Edges inside of a group vanish, edges between the same two nodes
-    become one by `merge`, those for which `drop` holds are left out.
+    become one by `merge`, those for which `drop` holds are left out. With no groups the result is `graph` itself.
     """
+    if not groups:
+        return graph
     members: dict[Hashable, list[int]] = {}
     for node in graph:
         if node in groups:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gradtrace.graphs.collector import paused_collector
 from gradtrace.graphs.types import Graph
 from gradtrace.model import Edge, Node, Snapshot
 
@@ -15,6 +16,7 @@ EDGE_ATTRIBUTES = Edge._fields[2:]
 """Every edge of a snapshot's graph carries all of these."""
 
 
+@paused_collector()
 def to_networkx(snapshot: Snapshot, meta: Mapping[str, Any] | None = None) -> Graph:
     """The autograd graph behind one backward, nodes and edges with all their attributes.
 

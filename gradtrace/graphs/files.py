@@ -14,6 +14,7 @@ from typing import Any
 from gradtrace.errors import GradtraceError
 from gradtrace.graphs import gexf, graphml
 from gradtrace.graphs.codec import decode, encode
+from gradtrace.graphs.collector import paused_collector
 from gradtrace.graphs.columns import SCHEMA, build, check_version
 from gradtrace.graphs.types import Graph
 
@@ -26,6 +27,7 @@ def dump_graph(graph: Graph, format: str) -> str:
     return _codec(format)[0](graph)
 
 
+@paused_collector()
 def parse_graph(text: str, format: str) -> Graph:
     """The inverse of `dump_graph`. GradtraceError where `text` is damaged or comes from another program."""
     try:

@@ -89,10 +89,10 @@ def _ways_down(graph: Graph, places: Iterable[int]) -> set[int]:
                 queue.append(target)
     found: set[int] = set()
     for place in places:
-        node: int | None = place
-        while node is not None and node not in found:
-            found.add(node)
-            node = came_from.get(node)
+        at: int | None = place
+        while at is not None and at not in found:
+            found.add(at)
+            at = came_from.get(at)
     return found
 
 

@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from gradtrace.errors import GradtraceError
+from gradtrace.graphs.aliases import find_aliases
 from gradtrace.graphs.calls import Stretch, group_calls
+from gradtrace.graphs.collector import paused_collector
 from gradtrace.graphs.contract import contract
 from gradtrace.graphs.health import with_health
 from gradtrace.graphs.measure import gain, gradient_through, total
-from gradtrace.graphs.modules import ModuleTree, depth_of, lineage, local_name
+from gradtrace.graphs.modules import ModuleTree, depth_of, lineage, local_name, parent
 from gradtrace.graphs.prune import chains, prune, stretches
-from gradtrace.graphs.repeats import find_aliases, superpose
+from gradtrace.graphs.repeats import superpose
 from gradtrace.graphs.types import LEAVES, Facts, Graph, is_view
 
 BUDGET = 60
 """Boxes that a person takes in on one page."""
 
 WHOLE = 0.5
-"""Share of the budget up to which a graph is shown with every leaf and view as a node: it then has an op or two a layer,
-and they are what the reader of a small graph came for."""
+"""Share of the budget up to which a graph is shown with every leaf and view as a node: it then has an op or two a
+layer, and they are what the reader of a small graph came for."""
 
 LEAVES_AN_OP = 6
 """By how much `prune` may shrink a graph: an op seldom has more leaves and views than that."""
 
 
+@paused_collector()
 def fold(
     graph: Graph,
     depth: int | None = None,
@@ -38,27 +41,24 @@ def fold(
 
     With `depth` the modules on that level become boxes, and so do modules above it that have no submodules. With
     `modules` exactly those do. With neither, the depth is the largest one that gives at most `budget` nodes; a graph
-    that fits with room to spare stays as it is, and what no module holds is gathered until it fits. `keep` names modules that
-    stay open. A module that is called several times is one box (`calls="together"`; calls of differing health stand
-    apart) or one for each call ("apart").
+    that fits with room to spare stays as it is, and what no module holds is gathered until it fits. `keep` names
+    modules that stay open. A module that is called several times is one box (`calls="together"`; calls of differing
+    health stand apart) or one for each call ("apart").
 
     A box (kind "module") carries totals: `nodes`, `parameters`, `saved_bytes`, `seconds`, `ops`, `grad_norm` in,
     `grad_out`, `gain`, `health`. Siblings in a row of equal structure and health become one, with `repeats` and the
-    `grad_range` over them. `scope` holds the paths of the open modules around a node, described in the graph's `scopes`.
+    `grad_range` over them. `scope` holds the paths of the open modules around a node, which the graph's `scopes`
+    describes.
 
     Raises GradtraceError for a module that the graph does not have, and for unknown `calls`.
     """
     if calls not in ("together", "apart"):
         raise GradtraceError(f"calls is {calls!r}, expected 'together' or 'apart'")
-    healthy = with_health(graph)
-    tree = ModuleTree(healthy)
-    tree.sign(healthy)
-    _check_names(tree, [*(modules or ()), *keep])
-    if modules is not None:
-        return _fold(healthy, tree, Cut(frozenset(modules), None, frozenset(keep)), calls)
-    if depth is not None:
-        return _fold(healthy, tree, Cut(None, depth, frozenset(keep)), calls)
-    return _fit(healthy, tree, budget, frozenset(keep), calls)
+    folder = Folder(with_health(graph), calls)
+    folder.check_names([*(modules or ()), *keep])
+    if modules is not None or depth is not None:
+        return folder.fold(Cut(None if modules is None else frozenset(modules), depth, frozenset(keep)))
+    return folder.fit(budget, frozenset(keep))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,92 +69,94 @@ class Cut:
     depth: int | None
     keep: frozenset[str]
 
-    def box_of(self, path: str, tree: ModuleTree) -> str | None:
-        """The outermost box around a node of module `path`."""
-        for candidate in lineage(path):
-            if self._is_box(candidate, tree) and not any(_encloses(candidate, kept) for kept in self.keep):
-                return candidate
-        return None
+    def boxes(self, tree: ModuleTree) -> dict[str, str | None]:
+        """For each module the outermost box that it is, or is in."""
+        opened = {around for kept in self.keep for around in lineage(kept)}
+        found: dict[str, str | None] = {"": None}
+        for path in tree.top_down():
+            if path:
+                is_box = path not in opened and self._is_box(path, tree)
+                found[path] = found[parent(path)] or (path if is_box else None)
+        return found
 
     def _is_box(self, path: str, tree: ModuleTree) -> bool:
         if self.modules is not None:
             return path in self.modules
-        assert self.depth is not None
-        return depth_of(path) == self.depth or (depth_of(path) < self.depth and tree.is_leaf(path))
+        depth = depth_of(path)
+        return depth == self.depth or (self.depth is not None and depth < self.depth and tree.is_leaf(path))
 
 
-def _encloses(path: str, inner: str) -> bool:
-    return inner == path or inner.startswith(path + ".")
+class Folder:
+    """A graph with what folding it needs to know, which is the same for every cut. `graph` must carry health."""
+
+    def __init__(self, graph: Graph, calls: str) -> None:
+        self.graph = graph
+        self.calls = calls
+        self.tree = ModuleTree(graph)
+        self.aliases = find_aliases(graph, self.tree)
+
+    def check_names(self, names: Iterable[str]) -> None:
+        for name in names:
+            if name not in self.tree.modules or not name:
+                known = ", ".join(sorted(self.tree.modules)[1:6]) or "none"
+                raise GradtraceError(f"the graph has no module {name!r}; it has {known}, ...")
+
+    def fold(self, cut: Cut) -> Graph:
+        """The graph with the boxes of `cut`."""
+        graph, groups = self.graph, group_calls(self.graph, self.tree, cut.boxes(self.tree), self.calls)
+
+        def carries_weight_share(source: int, target: int) -> bool:
+            """From one call of a module to the module's own leaf, which stands with another call."""
+            left, right = groups.get(source), groups.get(target)
+            is_leaf = graph.nodes[target].get("kind") in LEAVES
+            return is_leaf and left is not None and right is not None and left.path == right.path
+
+        def describe(key: Stretch, members: list[int]) -> Facts:
+            return _box_facts(graph, self.tree, key, members)
+
+        return superpose(contract(graph, groups, describe, drop=carries_weight_share), self.tree, self.aliases)
+
+    def fit(self, budget: int, keep: frozenset[str]) -> Graph:
+        """The most detailed view within `budget`."""
+        if len(self.graph) <= budget * WHOLE:
+            return self.graph
+        if len(self.graph) <= budget * LEAVES_AN_OP and len(small := prune(self.graph)) <= budget:
+            return small
+        for depth in self._promising(budget, keep):
+            folded = prune(self.fold(Cut(None, depth, keep)))
+            if len(folded) <= budget:
+                return folded
+        return self._gather(budget, keep)
+
+    def _promising(self, budget: int, keep: frozenset[str]) -> list[int]:
+        """Depths worth trying, deepest first: those that give at most `budget` nodes, calls and leaves not counted."""
+        modules, found = self.tree.modules, []
+        loose = {path: sum(not self._is_small(node) for node in module.own) for path, module in modules.items()}
+        for depth in range(1, 1 + max(map(depth_of, modules))):
+            boxes = Cut(None, depth, keep).boxes(self.tree)
+            visible = {
+                self.aliases.paths[path]: 1 if box else loose[path]
+                for path, box in boxes.items()
+                if box in (None, path)
+            }
+            if sum(visible.values()) > budget:
+                break
+            found.append(depth)
+        return found[::-1]
+
+    def _is_small(self, node: int) -> bool:
+        """Whether `prune` may take the node away."""
+        facts = self.graph.nodes[node]
+        return facts.get("kind") in LEAVES or is_view(facts.get("op"))
+
+    def _gather(self, budget: int, keep: frozenset[str]) -> Graph:
+        """The coarsest fold by module, and stretches of what is left until it fits."""
+        self.calls = "together"
+        result = chains(prune(self.fold(Cut(None, 1, keep))))
+        return result if len(result) <= budget else stretches(result, budget)
 
 
-def _check_names(tree: ModuleTree, names: Iterable[str]) -> None:
-    for name in names:
-        if name not in tree.modules or not name:
-            known = ", ".join(sorted(tree.modules)[1:6]) or "none"
-            raise GradtraceError(f"the graph has no module {name!r}; it has {known}, ...")
-
-
-def _fit(graph: Graph, tree: ModuleTree, budget: int, keep: frozenset[str], calls: str) -> Graph:
-    """The most detailed view within `budget`."""
-    if len(graph) <= budget * WHOLE:
-        return graph
-    if len(graph) <= budget * LEAVES_AN_OP and len(small := prune(graph)) <= budget:
-        return small
-    for depth in _promising(graph, tree, budget, keep):
-        folded = prune(_fold(graph, tree, Cut(None, depth, keep), calls))
-        if len(folded) <= budget:
-            return folded
-    return _gather(graph, tree, budget, keep)
-
-
-def _promising(graph: Graph, tree: ModuleTree, budget: int, keep: frozenset[str]) -> list[int]:
-    """Depths worth trying, deepest first: those that give at most `budget` nodes before calls and leaves are looked at."""
-    paths = find_aliases(tree).paths
-    loose = {
-        path: len(
-            {(facts.get("op"), at) for at, node in enumerate(module.own) if not _is_small(facts := graph.nodes[node])}
-        )
-        for path, module in tree.modules.items()
-    }
-    found = []
-    for depth in range(1, 1 + max(map(depth_of, tree.modules))):
-        cut = Cut(None, depth, keep)
-        boxes = {path: cut.box_of(path, tree) for path in tree.modules}
-        visible = {paths[path]: 1 if box else loose[path] for path, box in boxes.items() if box in (None, path)}
-        if sum(visible.values()) > budget:
-            break
-        found.append(depth)
-    return found[::-1]
-
-
-def _is_small(facts: Facts) -> bool:
-    """Whether `prune` may take the node away."""
-    return facts.get("kind") in LEAVES or is_view(facts.get("op"))
-
-
-def _gather(graph: Graph, tree: ModuleTree, budget: int, keep: frozenset[str]) -> Graph:
-    """The coarsest fold by module, with loose ops gathered until it fits."""
-    result = chains(prune(_fold(graph, tree, Cut(None, 1, keep), "together")))
-    return result if len(result) <= budget else stretches(result, budget)
-
-
-def _fold(graph: Graph, tree: ModuleTree, cut: Cut, calls: str) -> Graph:
-    groups = group_calls(graph, tree, {path: cut.box_of(path, tree) for path in tree.modules}, calls)
-
-    def carries_weight_share(source: int, target: int) -> bool:
-        """From one call of a module to the module's own leaf, which stands with another call."""
-        ends = groups.get(source), groups.get(target)
-        is_leaf = graph.nodes[target].get("kind") in LEAVES
-        return is_leaf and None not in ends and ends[0].path == ends[1].path
-
-    folded = contract(
-        graph, groups, lambda key, members: _box_facts(graph, tree, key, members), drop=carries_weight_share
-    )
-    return superpose(folded, tree)
-
-
-def _box_facts(graph: Graph, tree: ModuleTree, key: Hashable, members: list[int]) -> Facts:
-    assert isinstance(key, Stretch)
+def _box_facts(graph: Graph, tree: ModuleTree, key: Stretch, members: list[int]) -> Facts:
     entered, left = gradient_through(graph, set(members))
     parts = [graph.nodes[node] for node in members]
     return total(parts) | {
@@ -163,6 +165,7 @@ def _box_facts(graph: Graph, tree: ModuleTree, key: Hashable, members: list[int]
         "name": local_name(key.path),
         "module": key.path,
         "module_type": tree.modules[key.path].type,
+        "scope": lineage(parent(key.path)),
         "calls": (key.first, key.last),
         "grad_norm": entered,
         "grad_out": left,

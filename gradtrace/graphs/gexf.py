@@ -62,7 +62,7 @@ def parse(text: str) -> Graph:
     parse_xml(text, reader.start, reader.end, root="gexf")
     facts, node_columns, edge_columns = columns.read_schema(reader.schema)
     nodes = [(int(node), columns.read_row(cells, node_columns)) for node, cells in reader.nodes]
-    edges = [(*map(int, ends), columns.read_row(cells, edge_columns)) for ends, cells in reader.edges]
+    edges = [(int(u), int(v), int(key), columns.read_row(cells, edge_columns)) for (u, v, key), cells in reader.edges]
     return columns.build(facts, nodes, edges)
 
 

@@ -61,7 +61,7 @@ def _norms_from_root(graph: Graph) -> Iterable[float]:
         norm = facts.get("grad_norm")
         if norm and math.isfinite(norm) and facts.get("kind") not in LEAVES:
             yield norm
-        fresh = [target for target in graph.adj[node] if target not in seen]
+        fresh = [target for target in graph.successors(node) if target not in seen]
         seen.update(fresh)
         queue.extend(fresh)
 
@@ -93,7 +93,7 @@ def _excuse_tails(graph: Graph) -> None:
     starved = [node for node, facts in graph.nodes(data=True) if facts["health"] == "vanishing" and node not in tails]
     inherited: set[int] = set()
     while starved:
-        fresh = [target for target in graph.adj[starved.pop()] if target in tails and target not in inherited]
+        fresh = [target for target in graph.successors(starved.pop()) if target in tails and target not in inherited]
         inherited.update(fresh)
         starved.extend(fresh)
     for node in tails - inherited:
@@ -107,8 +107,8 @@ def _tails(graph: Graph) -> set[int]:
     tails = {node for node, kind in graph.nodes(data="kind") if kind in LEAVES}
     stack = list(tails)
     while stack:
-        for source in graph.pred[stack.pop()]:
-            if source not in tails and len(graph.adj[source]) == 1 and is_view(graph.nodes[source].get("op")):
+        for source in graph.predecessors(stack.pop()):
+            if source not in tails and graph.out_degree(source) == 1 and is_view(graph.nodes[source].get("op")):
                 tails.add(source)
                 stack.append(source)
     return tails

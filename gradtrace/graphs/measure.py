@@ -60,13 +60,11 @@ def gradient_through(graph: Graph, members: set[int]) -> tuple[float | None, flo
     shares on the edges are all there is, and they add as parts that do not overlap. What ends in a parameter is no part
     of either: it is used up there, not handed on.
     """
-    entered, left = [], []
-    for node in members:
-        if graph.nodes[node].get("kind") not in LEAVES:
-            entered.append(_crossing(graph, node, members, inward=True))
-    for node in {target for member in members for target in graph.adj[member]} - members:
-        if graph.nodes[node].get("kind") != "parameter":
-            left.append(_crossing(graph, node, members, inward=False))
+    entries = [node for node in members if graph.nodes[node].get("kind") not in LEAVES]
+    beyond = {target for member in members for target in graph.successors(member)} - members
+    exits = [node for node in beyond if graph.nodes[node].get("kind") != "parameter"]
+    entered = (_crossing(graph, node, members, inward=True) for node in entries)
+    left = (_crossing(graph, node, members, inward=False) for node in sorted(exits))
     return root_sum_square(entered), root_sum_square(left)
 
 

@@ -98,7 +98,8 @@ def _extreme(graph: Graph, order: list[int], ends: set[int], sign: float) -> Way
     for node in order:
         for _, target, facts in graph.out_edges(node, data=True):
             step = sign * _log_gain(graph.nodes[node], facts)
-            if node in score and step == step and score[node] + step > score.get(target, -math.inf):
+            known = node in score and not math.isnan(step)
+            if known and score[node] + step > score.get(target, -math.inf):
                 score[target], came_from[target] = score[node] + step, node
     reached = [end for end in ends if end in score]
     if not reached:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Hashable, Mapping
 
@@ -51,12 +52,13 @@ def _consumer(graph: Graph, node: int) -> int | None:
 
 
 def _as_healthy(facts: Facts, into: Facts) -> bool:
-    return worst((facts["health"], into["health"])) == into["health"]
+    health: str = into["health"]
+    return worst((facts["health"], health)) == health
 
 
 def _with_leaves(graph: Graph, key: Hashable, members: list[int]) -> Facts:
     """The facts of the absorbing op, with totals over all that it stands for."""
-    parts = [graph.nodes[node] for node in members]
+    parts: list[Facts] = [graph.nodes[node] for node in members]
     own = dict(graph.nodes[key])
     leaves = tuple(
         {
@@ -92,23 +94,32 @@ def _link(graph: Graph, node: int) -> int:
 
 
 def stretches(graph: Graph, budget: int) -> Graph:
-    """At most about `budget` nodes: loose ops are cut, along the way of the gradient, into stretches of equal length.
+    """At most about `budget` nodes: what is left is cut, along the way of the gradient, into stretches of equal length.
 
-    A stretch ends where the health changes, so that what is sick stays in sight. Cutting along a topological order
-    makes no cycle.
+    Loose ops go first; modules are touched where they alone are too many. A stretch ends where the health changes, as
+    long as the budget allows it, so that what is sick stays in sight. Cutting along a topological order makes no cycle.
     """
     graph = with_health(graph)
-    loose = [node for node in topological(graph) if graph.nodes[node].get("kind") in ("op", "ops", *LEAVES)]
-    others = len(graph) - len(loose)
-    length = max(1, -(-len(loose) // max(1, (budget - others) // 2)))
+    order = topological(graph)
+    loose = [node for node in order if graph.nodes[node].get("kind") in ("op", "ops", *LEAVES)]
+    room = budget - (len(order) - len(loose))
+    return group_ops(graph, _cut(graph, loose, room) if room > budget // 2 else _cut(graph, order, budget))
+
+
+def _cut(graph: Graph, nodes: list[int], pieces: int) -> dict[int, int]:
+    """Node -> stretch: half of `pieces` from equal lengths, the other half left for changes of health."""
+    length = max(1, math.ceil(2 * len(nodes) / pieces))
+    changes_left = pieces // 2
     groups: dict[int, int] = {}
-    number, filled, health = 0, 0, None
-    for node in loose:
-        own = graph.nodes[node]["health"]
-        if filled >= length or (own != health and filled >= length // 8):
+    number, filled, before = 0, 0, None
+    for node in nodes:
+        health = graph.nodes[node]["health"]
+        changed = health != before and changes_left > 0
+        if filled and (filled >= length or changed):
             number, filled = number + 1, 0
-        groups[node], filled, health = number, filled + 1, own
-    return group_ops(graph, groups)
+            changes_left -= changed
+        groups[node], filled, before = number, filled + 1, health
+    return groups
 
 
 def group_ops(graph: Graph, groups: Mapping[int, Hashable]) -> Graph:
@@ -127,7 +138,7 @@ def _ops_facts(graph: Graph, members: list[int]) -> Facts:
     return summed | {
         "op": None,
         "kind": "ops",
-        "name": _names(summed["ops"]),
+        "name": _modules(parts) or _names(summed["ops"]),
         "module": first.get("module") if all(part.get("module") == first.get("module") for part in parts) else None,
         "scope": first.get("scope"),
         "source": first.get("source") if all(part.get("source") == first.get("source") for part in parts) else None,
@@ -136,6 +147,12 @@ def _ops_facts(graph: Graph, members: list[int]) -> Facts:
         "gain": gain(entered, left),
         "grad_range": span(part.get("grad_norm") for part in parts),
     }
+
+
+def _modules(parts: list[Facts]) -> str | None:
+    """The modules that a group holds, along the forward pass; None for none."""
+    names = [part["module"] for part in reversed(parts) if part.get("kind") == "module"]
+    return f"{names[0]} \u2026 {names[-1]}" if len(names) > 1 else names[0] if names else None
 
 
 def _names(counts: Mapping[str, int]) -> str:

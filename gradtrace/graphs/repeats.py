@@ -4,71 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
+from gradtrace.graphs.aliases import Aliases
 from gradtrace.graphs.contract import contract
 from gradtrace.graphs.measure import gain, gradient_through, merge_edges, span, total
-from gradtrace.graphs.modules import ModuleTree, depth_of, lineage, local_name, parent
+from gradtrace.graphs.modules import ModuleTree, lineage, local_name, parent
 from gradtrace.graphs.types import Facts, Graph
 
 
-@dataclass(slots=True)
-class Aliases:
-    """Where each module stands once repeats lie on each other.
-
-    `paths` maps a module to the path it shares with its repeats ("layers.3.mlp" -> "layers.0\u201311.mlp"), `repeats` tells
-    for each run around a module which repeat it is in, `scopes` describes the shared paths.
-    """
-
-    paths: dict[str, str] = field(default_factory=lambda: {"": ""})
-    repeats: dict[str, dict[str, int]] = field(default_factory=lambda: {"": {}})
-    scopes: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-def find_aliases(tree: ModuleTree) -> Aliases:
-    """The aliases of all modules of a signed tree."""
-    found = Aliases()
-    for path in sorted(tree.modules, key=depth_of):
-        runs = tree.runs(path)
-        for child in tree.modules[path].children:
-            shared, repeats, name = found.paths[path], found.repeats[path], local_name(child)
-            type = tree.modules[child].type
-            if child in runs:
-                run, repeat, first = runs[child]
-                alone, name = run.unit == 1, local_name(first)
-                shared = _join(shared, run.name)
-                repeats = repeats | {shared: repeat}
-                found.scopes[shared] = {"name": run.name, "type": type if alone else None, "repeats": run.count}
-                shared = shared if alone else _join(shared, name)
-            else:
-                shared = _join(shared, name)
-            found.paths[child], found.repeats[child] = shared, repeats
-            found.scopes.setdefault(shared, {"name": name, "type": type, "repeats": 1})
-    return found
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
-
-
-def superpose(graph: Graph, tree: ModuleTree) -> Graph:
+def superpose(graph: Graph, tree: ModuleTree, aliases: Aliases) -> Graph:
     """`graph`, folded, with the repeats of a module as one, and with `scope` on its nodes and `scopes` on the graph.
 
-    Edges from one repeat to the next are left out: "x12" says the same.
+    Edges from one repeat to the next are left out: "x12" says the same. Without repeats the result is `graph` itself.
     """
-    aliases = find_aliases(tree)
+    if not any(aliases.repeats.values()):
+        return graph
 
     def is_between_repeats(source: int, target: int) -> bool:
         left, right = (aliases.repeats[graph.nodes[end].get("module") or ""] for end in (source, target))
         return any(right.get(run, repeat) != repeat for run, repeat in left.items())
 
+    groups = _groups(graph, tree, aliases)
     result = contract(
-        graph,
-        _groups(graph, tree, aliases),
-        lambda _, members: _repeated_facts(graph, aliases, members),
-        _merge_repeats,
-        is_between_repeats,
+        graph, groups, lambda _, members: _repeated_facts(graph, aliases, members), _merge_repeats, is_between_repeats
     )
     for facts in result.nodes.values():
         shared = aliases.paths[facts.get("module") or ""]
@@ -78,7 +36,7 @@ def superpose(graph: Graph, tree: ModuleTree) -> Graph:
 
 
 def _groups(graph: Graph, tree: ModuleTree, aliases: Aliases) -> dict[int, Hashable]:
-    """What lies on each other: boxes of one shared path and equal calls, loose nodes of one shared path and position."""
+    """What lies on each other: boxes of one shared path and equal calls, loose nodes of one shared path and place."""
     groups: dict[int, Hashable] = {}
     for path, module in tree.modules.items():
         if aliases.repeats[path]:
@@ -90,7 +48,7 @@ def _groups(graph: Graph, tree: ModuleTree, aliases: Aliases) -> dict[int, Hasha
 
 
 def _repeated_facts(graph: Graph, aliases: Aliases, members: list[int]) -> Facts:
-    parts = [graph.nodes[node] for node in members]
+    parts: list[Facts] = [graph.nodes[node] for node in members]
     if len(parts) == 1:
         return dict(parts[0])
     first = parts[0]

@@ -18,11 +18,13 @@ LEAVES = frozenset({"parameter", "input"})
 BOXES = frozenset({"module", "ops"})
 """Kinds of nodes that stand for several: a folded module, a group of ops outside any folded module."""
 
-_VIEWS = frozenset(
-    "Alias AsStrided Chunk Clone Conj Diagonal Expand Movedim Narrow Permute ReshapeAlias Select Slice Split "
-    "SplitWithSizes Squeeze Swapaxes T ToCopy Transpose Unbind Unfold UnsafeView Unsqueeze View ViewAsComplex "
-    "ViewAsReal".split()
-)
+# fmt: off
+_VIEWS = frozenset((
+    "Alias", "AsStrided", "Chunk", "Clone", "Conj", "Diagonal", "Expand", "Movedim", "Narrow", "Permute",
+    "ReshapeAlias", "Select", "Slice", "Split", "SplitWithSizes", "Squeeze", "Swapaxes", "T", "ToCopy", "Transpose",
+    "Unbind", "Unfold", "UnsafeView", "Unsqueeze", "View", "ViewAsComplex", "ViewAsReal",
+))
+# fmt: on
 
 
 def op_name(op: str | None) -> str:

@@ -43,10 +43,11 @@ def render_graph(
     `format` is one of FORMATS; by default the ending of `out` decides. `depth` is "auto" (folded by module to what fits
     a page), "full", or the number of module levels to show. `focus` is the dotted name of a module, `path` is "FROM:TO"
     (names or ids; "loss" or nothing before the colon is the loss). `color` is gradient, gain, time, memory or none.
-    `findings` are marked where they lie. `engine` names a system graphviz; the default is the bundled one. `calls` shows
-    the calls of a module "together" or "apart".
+    `findings` are marked where they lie. `engine` names a system graphviz; the default is the bundled one. `calls`
+    shows the calls of a module "together" or "apart".
 
-    The data formats (json, graphml, gexf, model_explorer) hold the graph unfolded unless `depth`, `focus` or `path` ask for less.
+    The data formats (json, graphml, gexf, model_explorer) hold the graph unfolded unless `depth`, `focus` or `path` ask
+    for less.
     Raises GradtraceError for an unknown option or name, MissingToolError where the format needs a missing program.
     """
     chosen = choose_format(out, format)
@@ -87,11 +88,12 @@ def _writer(format: str) -> Callable[[Graph, View], str | bytes]:
     """The function that makes a document of that format."""
     from gradtrace.renderers.drawing import writers
 
-    return {
+    table: dict[str, Callable[[Graph, View], str | bytes]] = {
         **{name: partial(writers.picture, format=name) for name in PICTURES},
         **{name: partial(writers.data, format=name) for name in DATA},
         "dot": writers.dot,
         "mermaid": writers.mermaid,
         "html": writers.page,
         "model_explorer": writers.model_explorer,
-    }[format]
+    }
+    return table[format]

@@ -36,7 +36,7 @@ class Tape:
         name: str,
         *inputs: int,
         module: str | None = None,
-        type: str | None = None,
+        of: str | None = None,
         call: int | None = 1,
         gain: float = 1.0,
         shape: tuple[int, ...] = (32, 64),
@@ -45,7 +45,7 @@ class Tape:
     ) -> int:
         source = Source("model.py", line, "forward", f"y = {name.lower()}(x)")
         call = None if module is None else call
-        known = {"module": module, "module_type": type, "call": call, "shape": shape, "source": source, **facts}
+        known = {"module": module, "module_type": of, "call": call, "shape": shape, "source": source, **facts}
         known.setdefault("saved_bytes", 4 * math.prod(shape))
         self.entries.append(Entry(f"{name}Backward0", "op", inputs, gain, known))
         return len(self.entries) - 1
@@ -66,8 +66,8 @@ class Tape:
         """The nodes of `nn.Linear`: addmm of bias, input and transposed weight."""
         weight = self.parameter(f"{module}.weight", size, size)
         bias = self.parameter(f"{module}.bias", size)
-        turned = self.op("T", weight, module=module, type="Linear", call=call, shape=(size, size), line=line)
-        return self.op("Addmm", bias, x, turned, module=module, type="Linear", call=call, gain=gain, line=line)
+        turned = self.op("T", weight, module=module, of="Linear", call=call, shape=(size, size), line=line)
+        return self.op("Addmm", bias, x, turned, module=module, of="Linear", call=call, gain=gain, line=line)
 
     def snapshot(self, root: int, backward: int = 1, measured: bool = True, loss: float | None = 0.693) -> Snapshot:
         """The graph behind `root`, numbered from it in the order in which a backward pass would reach the nodes."""
@@ -151,7 +151,7 @@ def mlp(layers: int = 3, gain: float = 0.9, activation: str = "Relu") -> Snapsho
     for layer in range(layers):
         x = tape.linear(x, str(2 * layer), gain=gain)
         if layer < layers - 1:
-            x = tape.op(activation, x, module=str(2 * layer + 1), type=activation.upper())
+            x = tape.op(activation, x, module=str(2 * layer + 1), of=activation.upper())
     return tape.snapshot(loss_of(tape, x))
 
 
@@ -161,7 +161,7 @@ def transformer(
     """Pre-norm blocks; `gain(layer)` is what each op inside a block's branches hands on."""
     tape = Tape()
     table = tape.parameter("embed.weight", 1000, 64)
-    x = tape.op("Embedding", table, module="embed", type="Embedding", line=31)
+    x = tape.op("Embedding", table, module="embed", of="Embedding", line=31)
     for layer in range(layers):
         x = block(tape, x, f"{prefix}.{layer}", gain(layer))
     x = norm(tape, x, "norm", 1.0)
@@ -170,50 +170,50 @@ def transformer(
 
 def norm(tape: Tape, x: int, module: str, gain: float) -> int:
     weight, bias = tape.parameter(f"{module}.weight", 64), tape.parameter(f"{module}.bias", 64)
-    return tape.op("NativeLayerNorm", x, weight, bias, module=module, type="LayerNorm", gain=gain, line=40)
+    return tape.op("NativeLayerNorm", x, weight, bias, module=module, of="LayerNorm", gain=gain, line=40)
 
 
 def block(tape: Tape, x: int, name: str, gain: float) -> int:
     """Attention and a feed-forward net, each around a residual addition that belongs to the block itself."""
     attended = norm(tape, x, f"{name}.norm1", gain)
     parts = [tape.linear(attended, f"{name}.self_attn.{part}", gain=gain / 2, line=51) for part in ("q", "k", "v")]
-    attn = {"module": f"{name}.self_attn", "type": "SelfAttention"}
+    attn = {"module": f"{name}.self_attn", "of": "SelfAttention"}
     scores = tape.op("Bmm", parts[0], parts[1], gain=gain, line=55, **attn)
     weights = tape.op("Softmax", scores, gain=gain, line=56, attributes={"dim": -1}, **attn)
     mixed = tape.op("Bmm", weights, parts[2], gain=gain, line=57, **attn)
     x = tape.op(
-        "Add", x, tape.linear(mixed, f"{name}.self_attn.out", line=58), module=name, type="Block", gain=gain, line=61
+        "Add", x, tape.linear(mixed, f"{name}.self_attn.out", line=58), module=name, of="Block", gain=gain, line=61
     )
     hidden = tape.linear(norm(tape, x, f"{name}.norm2", gain), f"{name}.mlp.0", line=62)
-    hidden = tape.op("Gelu", hidden, module=f"{name}.mlp.1", type="GELU", gain=gain, line=62)
+    hidden = tape.op("Gelu", hidden, module=f"{name}.mlp.1", of="GELU", gain=gain, line=62)
     hidden = tape.linear(hidden, f"{name}.mlp.2", gain=gain, line=62)
-    return tape.op("Add", x, hidden, module=name, type="Block", gain=gain, line=63)
+    return tape.op("Add", x, hidden, module=name, of="Block", gain=gain, line=63)
 
 
 def resnet(blocks: Sequence[int] = (3, 4, 6, 3)) -> Snapshot:
     """Stages of residual blocks; the first block of a stage has a projection."""
     tape = Tape()
     x = convolution(tape, tape.input("image", 8, 3, 32, 32), "stem.conv", 16)
-    x = tape.op("Relu", x, module="stem.relu", type="ReLU")
+    x = tape.op("Relu", x, module="stem.relu", of="ReLU")
     for stage, count in enumerate(blocks):
         for index in range(count):
             x = residual(tape, x, f"layer{stage + 1}.{index}", 16 << stage, first=index == 0)
-    x = tape.op("Mean", x, module="pool", type="AdaptiveAvgPool2d", shape=(8, 128))
+    x = tape.op("Mean", x, module="pool", of="AdaptiveAvgPool2d", shape=(8, 128))
     return tape.snapshot(loss_of(tape, tape.linear(x, "fc")))
 
 
 def convolution(tape: Tape, x: int, module: str, channels: int) -> int:
     weight = tape.parameter(f"{module}.weight", channels, channels, 3, 3)
-    return tape.op("Convolution", x, weight, module=module, type="Conv2d", gain=0.8, shape=(8, channels, 16, 16))
+    return tape.op("Convolution", x, weight, module=module, of="Conv2d", gain=0.8, shape=(8, channels, 16, 16))
 
 
 def residual(tape: Tape, x: int, name: str, channels: int, *, first: bool) -> int:
     hidden = convolution(tape, x, f"{name}.conv1", channels)
-    hidden = tape.op("Relu", hidden, module=f"{name}.relu", type="ReLU", shape=(8, channels, 16, 16))
+    hidden = tape.op("Relu", hidden, module=f"{name}.relu", of="ReLU", shape=(8, channels, 16, 16))
     hidden = convolution(tape, hidden, f"{name}.conv2", channels)
     shortcut = convolution(tape, x, f"{name}.downsample", channels) if first else x
-    joined = tape.op("Add", hidden, shortcut, module=name, type="BasicBlock", shape=(8, channels, 16, 16), gain=0.8)
-    return tape.op("Relu", joined, module=f"{name}.relu", type="ReLU", call=2, shape=(8, channels, 16, 16))
+    joined = tape.op("Add", hidden, shortcut, module=name, of="BasicBlock", shape=(8, channels, 16, 16), gain=0.8)
+    return tape.op("Relu", joined, module=f"{name}.relu", of="ReLU", call=2, shape=(8, channels, 16, 16))
 
 
 def unet(depth: int = 4) -> Snapshot:
@@ -223,13 +223,13 @@ def unet(depth: int = 4) -> Snapshot:
     skips = []
     for level in range(depth):
         x = convolution(tape, x, f"down.{level}.conv", 8 << level)
-        x = tape.op("Relu", x, module=f"down.{level}.relu", type="ReLU")
+        x = tape.op("Relu", x, module=f"down.{level}.relu", of="ReLU")
         skips.append(x)
-        x = tape.op("MaxPool2DWithIndices", x, module=f"down.{level}.pool", type="MaxPool2d")
+        x = tape.op("MaxPool2DWithIndices", x, module=f"down.{level}.pool", of="MaxPool2d")
     x = convolution(tape, x, "bottleneck", 8 << depth)
     for level in reversed(range(depth)):
-        x = tape.op("UpsampleNearest2D", x, module=f"up.{level}", type="Up")
-        x = tape.op("Cat", x, skips[level], module=f"up.{level}", type="Up")
+        x = tape.op("UpsampleNearest2D", x, module=f"up.{level}", of="Up")
+        x = tape.op("Cat", x, skips[level], module=f"up.{level}", of="Up")
         x = convolution(tape, x, f"up.{level}.conv", 8 << level)
     return tape.snapshot(loss_of(tape, x))
 
@@ -241,10 +241,10 @@ def recurrent(steps: int = 200, gain: float = 0.9) -> Snapshot:
     inner, state = tape.parameter("cell.i2h.weight", 64, 64), tape.parameter("cell.h2h.weight", 64, 64)
     for call in range(1, steps + 1):
         own = {"call": call, "line": 71}
-        left = tape.op("Mm", inner, module="cell.i2h", type="Linear", **own)
-        right = tape.op("Mm", hidden, state, module="cell.h2h", type="Linear", gain=gain, **own)
-        joined = tape.op("Add", left, right, module="cell", type="Cell", call=call, line=72)
-        hidden = tape.op("Tanh", joined, module="cell", type="Cell", call=call, line=72, gain=0.95)
+        left = tape.op("Mm", inner, module="cell.i2h", of="Linear", **own)
+        right = tape.op("Mm", hidden, state, module="cell.h2h", of="Linear", gain=gain, **own)
+        joined = tape.op("Add", left, right, module="cell", of="Cell", call=call, line=72)
+        hidden = tape.op("Tanh", joined, module="cell", of="Cell", call=call, line=72, gain=0.95)
     return tape.snapshot(loss_of(tape, tape.linear(hidden, "head")))
 
 
@@ -255,7 +255,7 @@ def gan() -> Snapshot:
     for root, layers in (("generator", 4), ("discriminator", 3)):
         for layer in range(layers):
             x = tape.linear(x, f"{root}.net.{2 * layer}", gain=0.7)
-            x = tape.op("LeakyRelu", x, module=f"{root}.net.{2 * layer + 1}", type="LeakyReLU")
+            x = tape.op("LeakyRelu", x, module=f"{root}.net.{2 * layer + 1}", of="LeakyReLU")
     return tape.snapshot(tape.op("BinaryCrossEntropyWithLogits", x, shape=(), line=88))
 
 
@@ -271,10 +271,10 @@ def chain(length: int, gain: float = 1.0) -> Snapshot:
 def hub(uses: int = 300) -> Snapshot:
     """One shared tensor that feeds every block, and a result that reaches far ahead."""
     tape = Tape()
-    mask = tape.op("Sigmoid", tape.parameter("mask", 64), module="masking", type="Mask")
+    mask = tape.op("Sigmoid", tape.parameter("mask", 64), module="masking", of="Mask")
     x = tape.input("x", 32, 64)
     for use in range(uses):
-        x = tape.op("Mul", x, mask, module=f"blocks.{use}", type="Gate")
+        x = tape.op("Mul", x, mask, module=f"blocks.{use}", of="Gate")
         x = tape.linear(x, f"blocks.{use}.fc")
     return tape.snapshot(loss_of(tape, x))
 

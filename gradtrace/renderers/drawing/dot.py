@@ -11,8 +11,8 @@ from gradtrace.renderers.drawing import palette
 from gradtrace.renderers.drawing.clusters import Cluster, clusters
 from gradtrace.renderers.drawing.escape import html, quoted
 from gradtrace.renderers.drawing.labels import edge_tooltip, label, relative, short_label, tooltip
-from gradtrace.renderers.drawing.legend import heading
 from gradtrace.renderers.drawing.layered import Positions
+from gradtrace.renderers.drawing.legend import heading
 from gradtrace.renderers.drawing.scale import Scale
 
 FONT = "Helvetica"

@@ -51,7 +51,7 @@ def _ordered_rows(graph: Graph) -> list[list[int]]:
 
 
 def _sort_row(graph: Graph, row: list[int], at: dict[int, float], *, down: bool) -> None:
-    """Sort by the mean position of neighbours that are placed; shares of the row, so that rows of any length compare."""
+    """Sort by the mean position of neighbours that are placed; positions are shares of their rows."""
     weights = {}
     for rank, node in enumerate(row):
         near = [at[end] for end in (graph.predecessors(node) if down else graph.successors(node)) if end in at]

@@ -56,8 +56,8 @@ def _legend(graph: Graph, scale: Scale) -> str:
 
 def _swatch(colour: str, height: int) -> str:
     """A coloured bar as high as the line is wide, centred in its row."""
-    bar = f'<table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr><td bgcolor="{colour}" width="22" height="{height}" fixedsize="true"></td></tr></table>'
-    return f"<td>{bar}</td>"
+    cell = f'<td bgcolor="{colour}" width="22" height="{height}" fixedsize="true"></td>'
+    return f'<td><table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr>{cell}</tr></table></td>'
 
 
 def _text(text: str) -> str:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable, Iterator
 from html import escape
 
+from gradtrace.graphs.aliases import find_aliases
 from gradtrace.graphs.focus import focus
 from gradtrace.graphs.fold import fold
 from gradtrace.graphs.modules import ModuleTree, depth_of
-from gradtrace.graphs.repeats import find_aliases
 from gradtrace.graphs.types import LEAVES, Facts, Graph, op_name
 from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.legend import subtitle
@@ -66,8 +66,7 @@ def _module_sections(graph: Graph, view: View) -> Iterator[tuple[str, str, str]]
 def _distinct_modules(graph: Graph) -> list[tuple[str, int]]:
     """The first of each set of repeated modules that has submodules or several ops, and how many it stands for."""
     tree = ModuleTree(graph)
-    tree.sign(graph)
-    paths = find_aliases(tree).paths
+    paths = find_aliases(graph, tree).paths
     alike: dict[str, list[str]] = {}
     for path, module in tree.modules.items():
         if path and (module.children or len(module.own) > 2):

@@ -1,7 +1,8 @@
 """The colours of a drawing, and what each becomes on a dark page.
 
-Illnesses differ in lightness and in line style as well as in hue, so that they stay apart in greyscale and for any colour
-vision (hues after Okabe and Ito, https://jfly.uni-koeln.de/color/). Blue leaves and a green output are torchviz's.
+Illnesses differ in lightness and in line style as well as in hue, so that they stay apart in greyscale and for any
+colour vision (hues after Okabe and Ito, https://jfly.uni-koeln.de/color/). Blue
+leaves and a green output are torchviz's.
 """
 
 from __future__ import annotations

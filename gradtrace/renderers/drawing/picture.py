@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gradtrace.graphs.collector import paused_collector
 from gradtrace.graphs.health import with_health
 from gradtrace.graphs.order import layers
 from gradtrace.graphs.types import Graph
@@ -28,6 +29,7 @@ def dot_text(graph: Graph, color: str = "gradient", rankdir: str = "TB") -> str:
     return to_dot(graph, scale_of(graph, color), rankdir)
 
 
+@paused_collector()
 def draw(
     graph: Graph,
     format: str,

@@ -30,8 +30,8 @@ def style() -> str:
     """Colours on a dark page, as rules on the colours of a light one: viewers without CSS show the light page."""
     rules = [".gradtrace a:hover { text-decoration: underline; }", "@media (prefers-color-scheme: dark) {"]
     rules += [
-        ".gradtrace text:not([fill]) { fill: %s; }" % palette.DARK[palette.INK],
-        ".gradtrace { background: %s; }" % palette.DARK[palette.PAGE],
+        f".gradtrace text:not([fill]) {{ fill: {palette.DARK[palette.INK]}; }}",
+        f".gradtrace {{ background: {palette.DARK[palette.PAGE]}; }}",
     ]
     for light, dark in {"white": palette.DARK[palette.PAGE], **palette.DARK}.items():
         rules.append(f'.gradtrace [fill="{light}"] {{ fill: {dark}; }}')
