@@ -21,6 +21,7 @@ COMMANDS = {
     "show": "gradtrace.cli.show",
     "check": "gradtrace.cli.check",
     "render": "gradtrace.cli.render",
+    "report": "gradtrace.cli.report",
     "rule": "gradtrace.cli.rule",
 }
 """Every command and the module whose `command` it is, in the order in which `--help` lists them."""
