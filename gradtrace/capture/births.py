@@ -1,4 +1,5 @@
-"""Where a NaN or an infinity was born: in the backward (from measurements or a replay) or in the forward (from the journal)."""
+"""Where a NaN or an infinity was born: in the backward (from measurements or a replay) or in the forward (from the
+journal)."""
 
 from __future__ import annotations
 
@@ -14,10 +15,11 @@ from gradtrace.capture.journal import Call
 from gradtrace.capture.measure import NodeMeasure
 
 _DELIBERATE = {
-    "masked_fill", "masked_fill_", "where", "full", "full_like", "fill_", "tensor", "triu", "tril", "__setitem__", "log",
-    "new_full", "zeros", "ones", "empty", "masked_fill_scalar", "index_fill", "index_fill_",
+    "masked_fill", "masked_fill_", "where", "full", "full_like", "fill_", "tensor", "triu", "tril", "__setitem__",
+    "log", "new_full", "zeros", "ones", "empty", "masked_fill_scalar", "index_fill", "index_fill_",
 }  # fmt: skip
-"""Calls by which a program puts an infinity in on purpose (an attention mask, say); only as the source of an infinity that
+"""Calls by which a program puts an infinity in on purpose (an attention mask, say); only as the source of an infinity
+that
 another op turns into a NaN. `log` of a mask of zeros and ones is the usual way to make one."""
 
 
@@ -35,7 +37,8 @@ class ForwardBirth(NamedTuple):
 
 
 def measured_birth(measures: Mapping[int, NodeMeasure]) -> tuple[int, str, dict[str, Any]] | None:
-    """The first node in the engine's order that got finite gradients and gave non-finite ones, from a measured backward."""
+    """The first node in the engine's order that got finite gradients and gave non-finite ones, from a measured
+    backward."""
     for number, measure in sorted(measures.items(), key=lambda item: item[1].order):
         if measure.out_nonfinite and measure.nonfinite == 0:
             return number, "nan" if measure.out_nan else "inf", {
@@ -46,7 +49,8 @@ def measured_birth(measures: Mapping[int, NodeMeasure]) -> tuple[int, str, dict[
 
 
 def forward_birth(calls: Sequence[Call], roots: Sequence[Any]) -> ForwardBirth | None:
-    """Follow the non-finite value behind a non-finite root upstream to its birth, over the calls that the journal kept."""
+    """Follow the non-finite value behind a non-finite root upstream to its birth, over the calls that the journal
+    kept."""
     with torch._C.DisableTorchFunction(), private.without_grad():
         finder = _Finder(calls)
         for root in roots:
@@ -64,7 +68,8 @@ class _Finder:
                 self._maker.setdefault(id(output), []).append(position)
 
     def follow(self, root: Tensor) -> ForwardBirth | None:
-        """Upstream from a non-finite tensor: first along NaN, then, where a NaN came of an infinity, along infinities."""
+        """Upstream from a non-finite tensor: first along NaN, then, where a NaN came of an infinity, along
+        infinities."""
         tensor, before, call = root, len(self._calls), None
         last: ForwardBirth | None = None
         while True:
@@ -96,7 +101,8 @@ class _Finder:
         return bad[0]
 
     def _is_deliberate(self, tensor: Tensor, before: int) -> bool:
-        """Whether an infinity was put there on purpose: by a constant, a mask, or an op that only adds such a constant."""
+        """Whether an infinity was put there on purpose: by a constant, a mask, or an op that only adds such a
+        constant."""
         if bool(torch.isposinf(tensor).any()):
             return False
         position = self._made_by(tensor, before)
@@ -117,9 +123,13 @@ class _Finder:
         return ForwardBirth("forward", _kind(output), call, tuple(output.shape), {"inputs": ranges})
 
     def _came_in(self, tensor: Tensor) -> ForwardBirth:
-        direction = "parameter" if isinstance(tensor, nn.Parameter) or (tensor.is_leaf and tensor.requires_grad) else "input"
+        direction = (
+            "parameter" if isinstance(tensor, nn.Parameter) or (tensor.is_leaf and tensor.requires_grad) else "input"
+        )
         count = int(tensor.numel() - int(torch.isfinite(tensor).sum()))
-        return ForwardBirth(direction, _kind(tensor), None, tuple(tensor.shape), {"nonfinite": count, "of": tensor.numel()})
+        return ForwardBirth(
+            direction, _kind(tensor), None, tuple(tensor.shape), {"nonfinite": count, "of": tensor.numel()}
+        )
 
 
 def op_of(call: Call) -> str:

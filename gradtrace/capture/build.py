@@ -47,7 +47,8 @@ class Facts:
 def saved_facts(node: private.Node) -> Facts:
     """Bytes that a node saved for its backward (parameters not counted) and its saved scalars.
 
-    Must be called before the engine runs, and not on nodes under the program's own saved-tensor hooks, which it would call.
+    Must be called before the engine runs, and not on nodes under the program's own saved-tensor hooks, which it would
+    call.
     """
     facts = Facts()
     attributes: dict[str, Any] = {}
@@ -136,7 +137,8 @@ class SpanIndex:
 
 
 class Builder:
-    """Builds the snapshot of one backward. Made before the engine runs; holds no autograd node once `finish` is done."""
+    """Builds the snapshot of one backward. Made before the engine runs; holds no autograd node once `finish` is
+    done."""
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ def source_dict(source: Source | None) -> dict[str, Any] | None:
 
 
 def explain_exception(
-    error: BaseException,
+    error: Exception,
     roots: tuple[Any, ...],
     graph: LiveGraph | None,
     journal: Journal,
@@ -28,7 +28,8 @@ def explain_exception(
     site: int,
     line_of: Callable[[int], Source | None],
 ) -> dict[str, Any]:
-    """The payload of an `exception` event; also adds the note to `error`. `line_of` maps a node's number to its line."""
+    """The payload of an `exception` event; also adds the note to `error`. `line_of` maps a node's number to its
+    line."""
     text = str(error)
     payload: dict[str, Any] = {
         "type": "other",
@@ -51,7 +52,7 @@ def explain_exception(
 
 
 def _explain_detached(
-    error: BaseException, roots: tuple[Any, ...], journal: Journal, sites: SiteTable, payload: dict[str, Any]
+    error: Exception, roots: tuple[Any, ...], journal: Journal, sites: SiteTable, payload: dict[str, Any]
 ) -> None:
     cuts: list[Cut] = []
     for root in roots:
@@ -69,7 +70,7 @@ def _explain_detached(
 
 
 def _explain_overwrite(
-    error: BaseException,
+    error: Exception,
     graph: LiveGraph | None,
     journal: Journal,
     sites: SiteTable,
@@ -127,7 +128,7 @@ def _change(overwrites: list[Overwrite], text: str, sequence: int | None, versio
     fitting = [change for change in later if change.shape == shape]
     fitting = fitting or [change for change in later if change.shape is None] or later
     exact = [change for change in fitting if change.version == version]
-    return (exact or fitting or [None])[0]
+    return next(iter(exact or fitting), None)
 
 
 def _shown(source: Source | None) -> str:

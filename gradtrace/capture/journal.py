@@ -5,7 +5,8 @@ comparisons, `argmax`): inputs that want a gradient, an output that does not. Be
 
 - spans: `(first, last, site)`, the half-open interval of sequence numbers that a call made;
 - cuts, as tags on the tensors that carry a cut value onward until they meet the graph again;
-- calls, with references to their inputs and outputs, to find the birth of a NaN in the forward (only where asked: it costs
+- calls, with references to their inputs and outputs, to find the birth of a NaN in the forward (only where asked: it
+  costs
   the memory of all intermediate results until the backward);
 - overwrites: calls that changed a tensor in place.
 
@@ -40,7 +41,8 @@ _EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__array__", "__ind
 """Calls whose result is no tensor: a value that comes back through them cannot be followed, only suspected."""
 
 GENERATIONS = 8
-"""Backwards over which source lines are remembered: one forward often serves several losses, each with its own backward."""
+"""Backwards over which source lines are remembered: one forward often serves several losses, each with its own
+backward."""
 
 _ENTRIES = {"tensor", "as_tensor", "from_numpy", "full", "asarray"}
 """Calls through which plain values come back."""
@@ -77,6 +79,16 @@ class Call(NamedTuple):
     versions: tuple[int, ...]
 
 
+class _Seen(NamedTuple):
+    """A call as the mode saw it: its name, the sequence numbers before and after, its site where that was looked up."""
+
+    name: str
+    before: int
+    after: int
+    site: int
+    frame: FrameType
+
+
 @dataclass(slots=True)
 class Cut:
     """A call after which values flow on without a gradient. `parameters` are ids of tensors upstream of it."""
@@ -108,7 +120,12 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 class Journal(TorchFunctionMode):
     """The mode. `passive` makes it let everything through; it is taken off the stack where that is safe."""
 
-    def __init__(self, sites: SiteTable, module_now: Callable[[], int], no_grad_site: Callable[[FrameType], tuple[str, int] | None]) -> None:
+    def __init__(
+        self,
+        sites: SiteTable,
+        module_now: Callable[[], int],
+        no_grad_site: Callable[[FrameType], tuple[str, int] | None],
+    ) -> None:
         super().__init__()
         self._sites = sites
         self._module_now = module_now
@@ -175,12 +192,18 @@ class Journal(TorchFunctionMode):
             self.spans.append(Span(before, after, site))
             if len(self.spans) > CALL_LIMIT:
                 del self.spans[: CALL_LIMIT // 2]
-        if name[-1] == "_" and name[:2] != "__" or name in ("__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"):
+        if (name[-1] == "_" and name[:2] != "__") or name in (
+            "__setitem__",
+            "__iadd__",
+            "__isub__",
+            "__imul__",
+            "__itruediv__",
+        ):
             self._overwritten(name, before, site or self._sites.here(frame), args)
         if self.keep_calls and (after > before or torch.is_grad_enabled()):
             self._keep(name, site, args, kwargs, result, frame)
         if self.follow_cuts:
-            self._follow(name, before, after, site, args, kwargs, result, frame)
+            self._follow(_Seen(name, before, after, site, frame), args, kwargs, result)
 
     def _overwritten(self, name: str, before: int, site: int, args: Any) -> None:
         target = args[0] if args else None
@@ -205,48 +228,48 @@ class Journal(TorchFunctionMode):
 
     # ---- cuts
 
-    def _follow(
-        self, name: str, before: int, after: int, site: int, args: Any, kwargs: Any, result: Any, frame: FrameType
-    ) -> None:
-        carried: set[tuple[str, int]] = set()
-        wanting: list[Tensor] = []
-        for tensor in tensors_in(args):
-            if tensor.requires_grad and self._is_recent(tensor):
-                wanting.append(tensor)
-            carried.update(self.tags_of(tensor))
-        if kwargs:
-            for tensor in tensors_in(kwargs):
-                if tensor.requires_grad and self._is_recent(tensor):
-                    wanting.append(tensor)
-                carried.update(self.tags_of(tensor))
+    def _follow(self, seen: _Seen, args: Any, kwargs: Any, result: Any) -> None:
+        """Carry cut values onward through one call, and notice where it cuts."""
+        inputs = [*tensors_in(args), *tensors_in(kwargs)] if kwargs else list(tensors_in(args))
         outputs = list(tensors_in(result))
-        cut_here = wanting and not any(tensor.requires_grad for tensor in outputs) and name not in ("backward", "retain_grad")
-        if cut_here and (outputs or name in _EXITS):
-            carried.add(self._cut(name, site, wanting, frame, exits=not outputs))
-        elif name in _EXITS and carried:
+        carried = {key for tensor in inputs for key in self.tags_of(tensor)}
+        if self._cuts_here(seen.name, inputs, outputs):
+            wanting = [tensor for tensor in inputs if tensor.requires_grad]
+            carried.add(self._cut(seen, wanting, exits=not outputs))
+        elif seen.name in _EXITS:
             for key in carried:
                 self.cuts[key].exits = True
-        if name in _ENTRIES and not carried and not outputs_are_constant(args):
-            carried.update(key for key, cut in self.cuts.items() if cut.exits)
-        if not carried:
-            return
-        for key in carried:
-            if after > before:
-                self.cuts[key].spans.append((before, after))
+        elif seen.name in _ENTRIES and not carried and not _is_constant(args):
+            carried = {key for key, cut in self.cuts.items() if cut.exits}
+        if carried:
+            self._carry(carried, seen, outputs)
+
+    def _cuts_here(self, name: str, inputs: list[Tensor], outputs: list[Tensor]) -> bool:
+        """Whether inputs want a gradient and what comes out does not."""
+        if not outputs and name not in _EXITS:
+            return False
+        if any(tensor.requires_grad for tensor in outputs):
+            return False
+        return any(tensor.requires_grad and self._is_recent(tensor) for tensor in inputs)
+
+    def _carry(self, keys: set[tuple[str, int]], seen: _Seen, outputs: list[Tensor]) -> None:
+        if seen.after > seen.before:
+            for key in keys:
+                self.cuts[key].spans.append((seen.before, seen.after))
         for tensor in outputs:
             if not tensor.requires_grad:
-                self._tag(tensor, carried)
+                self._tag(tensor, keys)
 
     def _is_recent(self, tensor: Tensor) -> bool:
-        """Whether a tensor is a leaf or was computed since the last backward; what is logged afterwards cuts nothing."""
+        """Whether a tensor is a leaf or was computed since the last backward; what is logged afterwards cuts
+        nothing."""
         node = tensor.grad_fn
         return node is None or node._sequence_nr() >= self._start
 
-    def _cut(
-        self, name: str, site: int, wanting: list[Tensor], frame: FrameType, *, exits: bool
-    ) -> tuple[str, int]:
+    def _cut(self, seen: _Seen, wanting: list[Tensor], *, exits: bool) -> tuple[str, int]:
+        frame = seen.frame
         blocked = None if torch.is_grad_enabled() else self._no_grad_site(frame)
-        key = blocked or (self._called_as(name, frame), site or self._sites.here(frame))
+        key = blocked or (self._called_as(seen.name, frame), seen.site or self._sites.here(frame))
         cut = self.cuts.get(key)
         if cut is None:
             cut = self.cuts[key] = Cut(key[0], key[1], self._module_now())
@@ -287,8 +310,9 @@ class Journal(TorchFunctionMode):
             self._tag(tensor, keys)
 
 
-def outputs_are_constant(args: Any) -> bool:
-    """Whether a factory was given literal-looking arguments only (sizes and small integers), so that nothing came back."""
+def _is_constant(args: Any) -> bool:
+    """Whether a factory was given literal-looking arguments only (sizes and small integers), so that nothing came
+    back."""
     return all(isinstance(value, (int, bool, torch.Size)) and not isinstance(value, float) for value in args)
 
 
@@ -312,6 +336,7 @@ _SILENT = {
     "size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "is_floating_point", "is_complex",
     "__len__", "__repr__", "__format__", "__hash__", "element_size", "data_ptr", "storage_offset", "untyped_storage",
     "register_hook", "backward", "retain_grad", "is_inference", "get_device", "requires_grad_", "__deepcopy__",
-    "is_same_size", "_is_view", "is_pinned", "is_shared", "share_memory_", "has_names", "is_nonzero", "is_signed", "ndim",
+    "is_same_size", "_is_view", "is_pinned", "is_shared", "share_memory_", "has_names", "is_nonzero", "is_signed",
+    "ndim",
 }  # fmt: skip
 """Calls that are no part of the computation; `type(dtype)` casts are caught by what they return."""

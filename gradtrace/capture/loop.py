@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradtrace import model
 from gradtrace.capture import private
 from gradtrace.capture.registry import Registry
 from gradtrace.capture.sites import SiteTable
@@ -282,7 +281,8 @@ def _host_value(scale: Any) -> float:
 
 
 def _noting(original: Any, note: Callable[..., None], guard: Callable[[BaseException], None], *, after: bool) -> Any:
-    """`original` with `note` called on its arguments, before or after it; a fault in `note` never reaches the caller."""
+    """`original` with `note` called on its arguments, before or after it; a fault in `note` never reaches the
+    caller."""
     import functools
 
     def call_note(args: Any, kwargs: Any) -> None:

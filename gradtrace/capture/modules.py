@@ -6,11 +6,10 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.nn.modules import module as module_hooks
 
@@ -18,11 +17,15 @@ from gradtrace.capture import private
 from gradtrace.capture.registry import Registry
 from gradtrace.capture.sites import SiteTable
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
 INTERVAL_LIMIT = 200_000
 """Module calls kept at most."""
 
 GENERATIONS = 8
-"""Backwards over which module calls are remembered: one forward often serves several losses, each with its own backward."""
+"""Backwards over which module calls are remembered: one forward often serves several losses, each with its own
+backward."""
 
 
 class ModuleCall(NamedTuple):

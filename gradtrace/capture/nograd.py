@@ -47,12 +47,11 @@ def _switch_name(context: ast.expr) -> str | None:
 
 
 def switch_site(sites: SiteTable, frame: FrameType | None) -> tuple[str, int] | None:
-    """Name and site of the innermost `no_grad` (or kin) block or decorator around the user frames at and above `frame`."""
+    """Name and site of the innermost `no_grad` (or kin) block or decorator around the user frames at and above
+    `frame`."""
     user = sites.user_frame(frame)
     while user is not None:
-        around = [
-            switch for switch in _switches_of(user.f_code.co_filename) if switch[0] <= user.f_lineno <= switch[1]
-        ]
+        around = [switch for switch in _switches_of(user.f_code.co_filename) if switch[0] <= user.f_lineno <= switch[1]]
         if around:
             _, _, line, name = max(around, key=lambda switch: switch[0])
             return name, sites.number(user.f_code, line)

@@ -43,7 +43,8 @@ def snapshot(output: Any, model: nn.Module | Iterable[nn.Module] | None = None) 
     roots = tensors_of(output)
     if not roots:
         raise GradtraceError(
-            f"{type(output).__name__}: no tensor in it has a graph (requires_grad is False); pass the loss or the model's output"
+            f"{type(output).__name__}: no tensor in it has a graph (requires_grad is False); "
+            "pass the loss or the model's output"
         )
     sites = SiteTable()
     registry = Registry(sites)

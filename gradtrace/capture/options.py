@@ -43,9 +43,9 @@ class Options:
         thresholds: Mapping[str, Any] | None,
     ) -> Options:
         """Options from a user's arguments."""
-        if not isinstance(every, int) or every < 1:
+        if not _is_count(every):
             raise GradtraceError(f"every={every!r}: expected a whole number from 1, to record each k-th backward")
-        if not (graph in GRAPH_CHOICES or (isinstance(graph, int) and not isinstance(graph, bool) and graph >= 1)):
+        if graph not in GRAPH_CHOICES and not _is_count(graph):
             raise GradtraceError(f"graph={graph!r}: expected one of {', '.join(GRAPH_CHOICES)} or a period from 1")
         if not (callable(on_finding) or on_finding in ON_FINDING_CHOICES):
             choices = ", ".join(ON_FINDING_CHOICES)
@@ -61,6 +61,10 @@ class Options:
             _codes(ignore),
             dict(thresholds or {}),
         )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _codes(codes: str | Sequence[str]) -> tuple[str, ...]:

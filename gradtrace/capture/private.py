@@ -6,7 +6,7 @@
 | `torch.autograd._get_sequence_nr`, `Node._sequence_nr` | which forward call made a node | 2.6, 2.13, 2.15 |
 | `Node._input_metadata`, `Node._saved_*` | shapes and saved tensors of a node | 2.6, 2.13 |
 | `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls | 2.6, 2.13, 2.15 |
-| `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines without frames in between | 2.6, 2.13 |
+| `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines | 2.6, 2.13 |
 | `torch.nn.utils.clip_grad._clip_grads_with_norm_`, `_get_total_norm` | clipping, however it was imported | 2.6, 2.13 |
 
 Each is looked up when a tracer starts; what is missing switches off what needs it and is said once.
@@ -17,14 +17,16 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.autograd.graph as autograd_graph
 import torch.overrides
-from numpy.typing import NDArray
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Node = Any
 """An autograd node. torch gives C++ nodes no common Python type that a checker could use."""
@@ -84,7 +86,7 @@ def flatten(tensors: Sequence[Tensor]) -> Tensor:
 
 def foreach_norm(tensors: Sequence[Tensor], order: float, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
     """The norm of each tensor as 0-d tensors, without a wait for the device."""
-    return torch._foreach_norm(tensors, order, dtype=dtype)
+    return torch._foreach_norm(list(tensors), order, dtype=dtype)
 
 
 def patch_engine(wrap: Callable[[Engine], Engine]) -> Callable[[], None]:
@@ -102,7 +104,7 @@ def patch_engine(wrap: Callable[[Engine], Engine]) -> Callable[[], None]:
 
     def undo() -> None:
         for home in homes:
-            if home._engine_run_backward is wrapped:  # type: ignore[attr-defined]
+            if home._engine_run_backward is wrapped:
                 home._engine_run_backward = original  # type: ignore[attr-defined]
 
     return undo
@@ -126,18 +128,18 @@ def patch_attribute(owner: Any, name: str, wrap: Callable[[Any], Any]) -> Callab
 
 def mode_is_on_top(mode: torch.overrides.TorchFunctionMode) -> bool:
     """Whether `mode` is the innermost torch function mode of this thread, so that it may be taken off."""
-    stack = torch.overrides._get_current_function_mode_stack()
+    stack = torch.overrides._get_current_function_mode_stack()  # type: ignore[no-untyped-call]
     return bool(stack) and stack[-1] is mode
 
 
 def push_mode(mode: torch.overrides.TorchFunctionMode) -> None:
     """Make `mode` see every torch call of this thread."""
-    torch.overrides._push_mode(mode)
+    torch.overrides._push_mode(mode)  # type: ignore[no-untyped-call]
 
 
 def pop_mode() -> None:
     """Take the innermost torch function mode off."""
-    torch.overrides._pop_mode()
+    torch.overrides._pop_mode()  # type: ignore[no-untyped-call]
 
 
 def root_node(root: Any) -> Node | None:

@@ -57,7 +57,8 @@ class _Leaf:
 class Registry:
     """Numbers parameters, modules and optimizers as they are met and keeps their names.
 
-    Everything of the program is held weakly. `tensors()` gives the live leaves by number (None once a leaf is gone), for
+    Everything of the program is held weakly. `tensors()` gives the live leaves by number (None once a leaf is gone),
+    for
     the statistics. Names get the root's name in front as soon as there are two roots with parameters.
     """
 
@@ -143,7 +144,8 @@ class Registry:
         return number
 
     def _is_free(self, number: int, kind: str) -> bool:
-        """Whether a loose leaf's number may pass to another tensor: an input made anew each time, or one that is gone."""
+        """Whether a loose leaf's number may pass to another tensor: an input made anew each time, or one that is
+        gone."""
         leaf = self._leaves[number]
         return leaf.kind == kind and (kind == "input" or leaf.reference() is None)
 
@@ -271,7 +273,9 @@ class Registry:
             )
             for group_number, group in enumerate(optimizer.param_groups)
         )
-        defaults = {key: value for key, value in optimizer.defaults.items() if isinstance(value, (int, float, bool, str))}
+        defaults = {
+            key: value for key, value in optimizer.defaults.items() if isinstance(value, (int, float, bool, str))
+        }
         flat = tuple(number for group in groups for number in group)
         name = _variable_name(frame, optimizer) or kind
         return model.Optimizer(index, name, kind, flat, groups, defaults)
@@ -372,7 +376,8 @@ def _holder(frame: FrameType | None, module: nn.Module) -> tuple[nn.Module, str 
             if len(members) > best_size and any(member is module for member in members):
                 best, best_name, best_size = value, name, len(members)
     owner = frame.f_locals.get("self") if frame is not None else None
-    if isinstance(owner, nn.Module) and sum(1 for _ in owner.modules()) > best_size:
-        if any(member is module for member in owner.modules()):
+    if isinstance(owner, nn.Module):
+        members = list(owner.modules())
+        if len(members) > best_size and any(member is module for member in members):
             return owner, None
     return best, best_name

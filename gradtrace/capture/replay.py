@@ -1,7 +1,9 @@
 """Run a retained graph backward once more, node by node, to find where a NaN or an infinity is born.
 
-The nodes are called directly, in the engine's order (highest sequence number first), so that no hook of the program runs a
-second time and no `.grad` is touched. What the engine does between two nodes (summing to the input's shape, casting, adding
+The nodes are called directly, in the engine's order (highest sequence number first), so that no hook of the program
+runs a
+second time and no `.grad` is touched. What the engine does between two nodes (summing to the input's shape, casting,
+adding
 up) is done here. The run ends at the first birth.
 """
 
@@ -28,7 +30,8 @@ class Birth(NamedTuple):
 
 
 def find_birth(graph: LiveGraph, roots: Sequence[Any], gradients: Sequence[Tensor | None]) -> Birth | None:
-    """The birth of a non-finite gradient behind `roots`, which got `gradients`; None where every op gave finite ones."""
+    """The birth of a non-finite gradient behind `roots`, which got `gradients`; None where every op gave finite
+    ones."""
     runner = Runner(graph)
     for root, gradient in zip(roots, gradients, strict=True):
         runner.seed(root, gradient)
@@ -106,7 +109,7 @@ def _call(node: private.Node, gradients: list[Tensor | None]) -> Sequence[Any]:
             torch.zeros(tuple(meta.shape), dtype=meta.dtype, device=meta.device) if gradient is None else gradient
             for gradient, meta in zip(gradients, private.inputs_metadata(node), strict=False)
         ]
-        result = node.apply(*filled)
+        result = node.apply(*filled)  # type: ignore[no-untyped-call]
         return _drop_untracked(node, result if isinstance(result, tuple) else (result,))
     result = node(*gradients)
     return result if isinstance(result, tuple) else (result,)

@@ -1,4 +1,5 @@
-"""Graphs that replay kept alive and torch would have freed: the second backward through them must fail as torch's does."""
+"""Graphs that replay kept alive and torch would have freed: the second backward through them must fail as torch's
+does."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ class Consumed:
                 node.metadata[_MARK] = True
 
     def free_overlap(self, graph: LiveGraph) -> None:
-        """Free what a new backward shares with graphs already consumed, so that torch itself refuses to run it again."""
+        """Free what a new backward shares with graphs already consumed, so that torch itself refuses to run it
+        again."""
         used = {
             number
             for number, node in enumerate(graph.nodes)

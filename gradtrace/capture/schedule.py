@@ -1,4 +1,5 @@
-"""When to look closely: module hooks, source lines and measured gradients cost time, so they are on for few backwards."""
+"""When to look closely: module hooks, source lines and measured gradients cost time, so they are on for few
+backwards."""
 
 from __future__ import annotations
 
@@ -65,7 +66,8 @@ class Schedule:
         return False
 
     def trigger(self, *, urgent: bool = False) -> None:
-        """Something was seen that calls for a close look at the next backward; taken where time allows, or if urgent."""
+        """Something was seen that calls for a close look at the next backward; taken where time allows, or if
+        urgent."""
         elapsed = time.perf_counter() - self._began
         if urgent or self._spent_on_triggers <= TRIGGER_SHARE * elapsed:
             self._triggered = True

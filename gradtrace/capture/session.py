@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import platform
 import sys
@@ -70,41 +69,52 @@ class _Session:
     def __init__(self, options: Options, models: Sequence[nn.Module]) -> None:
         self._options = options
         self._models = models
-        self._trace: LiveTrace | None = None
-        self._tracer: Tracer | None = None
-        self._writer: BackgroundWriter | None = None
-        self._told: set[tuple[str, str | None, str | None]] = set()
-        self._next_look = 0.0
+        self._running: _Running | None = None
+        self._used = False
 
     def __enter__(self) -> LiveTrace:
-        if self._tracer is not None:
+        if self._used:
             raise GradtraceError("this tracer was used already; make a new one with gradtrace.trace(...)")
-        path = self._options.out or _temporary_file()
-        self._writer = BackgroundWriter(path, _facts(self._options), on_error=_say)
-        self._writer.flush(wait=True)
-        self._trace = LiveTrace(path, self._writer)
-        if self._options.out is None:
-            weakref.finalize(self._trace, _remove, path)
-        self._tracer = Tracer(self._options, self._writer, self._models, self._look, _say)
-        self._trace._tracer = self._tracer
-        self._tracer.start()
-        return self._trace
+        self._used = True
+        self._running = _Running(self._options, self._models)
+        return self._running.trace
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        tracer, writer, trace = self._tracer, self._writer, self._trace
-        assert tracer is not None and writer is not None and trace is not None
-        tracer.stop()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            running.stop(kind)
+
+
+class _Running:
+    """A tracer at work, the writer that it hands its records to, and the live trace over both."""
+
+    def __init__(self, options: Options, models: Sequence[nn.Module]) -> None:
+        self._options = options
+        self._told: set[tuple[str, str | None, str | None]] = set()
+        self._next_look = 0.0
+        self._rules_failed = False
+        path = options.out or _temporary_file()
+        self._writer = BackgroundWriter(path, _facts(options), on_error=_say)
+        self._writer.flush(wait=True)
+        self.trace = LiveTrace(path, self._writer)
+        if options.out is None:
+            weakref.finalize(self.trace, _remove, path)
+        self._tracer = Tracer(options, self._writer, models, self._look, _say)
+        self.trace._tracer = self._tracer
+        self._tracer.start()
+
+    def stop(self, kind: type[BaseException] | None) -> None:
+        """Take the hooks off, diagnose the whole run, and close the file."""
+        self._tracer.stop()
         try:
-            found = self._diagnose(trace)
-            writer.put_findings(found)
+            found = self._diagnose(self.trace)
+            self._writer.put_findings(found)
             if kind is None or not issubclass(kind, FindingRaised):
                 self._tell(found, may_raise=kind is None)
         finally:
-            writer.close()
-            trace._refresh()
-            trace._writer = trace._tracer = None
+            self._writer.close()
+            self.trace._refresh()
+            self.trace._writer = self.trace._tracer = None
 
     def _diagnose(self, trace: LiveTrace) -> list[Finding]:
         options = self._options
@@ -115,15 +125,13 @@ class _Session:
         if self._options.on_finding == "ignore":
             return
         now = time.perf_counter()
-        tracer = self._tracer
-        assert tracer is not None
-        early = urgent or tracer.backwards in _EARLY
-        if now < self._next_look and (not early or self._next_look == math.inf):
+        early = urgent or self._tracer.backwards in _EARLY
+        if self._rules_failed or (now < self._next_look and not early):
             return
         try:
             found = self._live_findings()
         except Exception as error:  # a fault in a rule must not reach the program's training
-            self._next_look = math.inf
+            self._rules_failed = True
             _say(f"gradtrace: a rule failed ({type(error).__name__}: {error}); no more findings while the program runs")
             return
         cost = time.perf_counter() - now
@@ -133,9 +141,8 @@ class _Session:
     def _live_findings(self) -> list[Finding]:
         from gradtrace.rules import diagnose
 
-        assert self._trace is not None
         options = self._options
-        recent = self._trace.recording().tail(LIVE_WINDOW)
+        recent = self.trace.recording().tail(LIVE_WINDOW)
         return diagnose(recent, select=options.select, ignore=options.ignore, thresholds=options.thresholds)
 
     def _tell(self, found: Iterable[Finding], *, may_raise: bool) -> None:
@@ -179,9 +186,11 @@ def trace(
         every: record the statistics of each k-th backward only.
         graph: which graphs to store: "changes" (each new structure, the default), "first", "all", "off", or a period.
         source: find the source lines of the user's code for stored graphs.
-        replay: keep each graph until its gradients are known to be finite, so that the birth of a NaN is found in the same
+        replay: keep each graph until its gradients are known to be finite, so that the birth of a NaN is found in the
+        same
             step. Costs the memory of the graph and of intermediate results until the next forward.
-        on_finding: "warn" (once each), "raise" (`FindingRaised` at the faulty step), "ignore", or a function of a finding.
+        on_finding: "warn" (once each), "raise" (`FindingRaised` at the faulty step), "ignore", or a function of a
+        finding.
         select: codes, or their beginnings, of the rules to use.
         ignore: codes, or their beginnings, of the rules to leave out.
         thresholds: thresholds other than the default ones, by name.
@@ -204,7 +213,7 @@ def _facts(options: Options) -> dict[str, Any]:
         "torch": torch.__version__,
         "python": platform.python_version(),
         "argv": list(sys.argv),
-        "folder": os.getcwd(),
+        "folder": str(Path.cwd()),
         "started": time.time(),
         "rank": None if rank is None else int(rank),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
@@ -231,7 +240,7 @@ def _remove(path: Path) -> None:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
+    sys.stderr.write(line + "\n")
 
 
 def _warn(finding: Finding) -> None:

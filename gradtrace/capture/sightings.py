@@ -1,4 +1,5 @@
-"""What the journal's mode cannot see by itself: custom Functions, `from_numpy`, saved-tensor hooks; and which cuts matter."""
+"""What the journal's mode cannot see by itself: custom Functions, `from_numpy`, saved-tensor hooks; and which cuts
+matter."""
 
 from __future__ import annotations
 
@@ -33,7 +34,9 @@ class Sightings:
         """Put the patches on."""
         self.mode_on = True
         self._undo = [
-            private.patch_attribute(torch.autograd.Function, "apply", lambda original: self._spanning(original, journal)),
+            private.patch_attribute(
+                torch.autograd.Function, "apply", lambda original: self._spanning(original, journal)
+            ),
             private.patch_attribute(torch, "from_numpy", lambda original: _entering(original, journal)),
             private.patch_attribute(saved_tensors_hooks, "__enter__", self._opening),
             private.patch_attribute(saved_tensors_hooks, "__exit__", self._closing),
@@ -49,7 +52,8 @@ class Sightings:
         self._open.clear()
 
     def is_hooked(self, sequence: int) -> bool:
-        """Whether a node was made under saved-tensor hooks of the program, so that reading what it saved would run them."""
+        """Whether a node was made under saved-tensor hooks of the program, so that reading what it saved would run
+        them."""
         return any(first <= sequence < last for first, last in self._hooked) or any(
             sequence >= first for first in self._open
         )

@@ -37,7 +37,7 @@ class SiteTable:
 
     def __init__(self, text: bool = True) -> None:
         self._with_text = text
-        self._folder = os.getcwd() + os.sep
+        self._folder = str(Path.cwd()) + os.sep
         self._numbers: dict[tuple[CodeType, int], int] = {}
         self._sources: list[Source | None] = [None]
         self._plumbing: dict[str, bool] = {}
@@ -83,5 +83,5 @@ class SiteTable:
     def _describe(self, code: CodeType, line: int) -> Source:
         filename = code.co_filename
         text = linecache.getline(filename, line).strip() or None if self._with_text else None
-        shown = filename[len(self._folder) :] if filename.startswith(self._folder) else filename
+        shown = filename.removeprefix(self._folder)
         return Source(shown, line, code.co_name, text)

@@ -1,21 +1,27 @@
 """Numbers over many tensors in few calls.
 
-Small CPU tensors are copied into one flat buffer and reduced there by segments: a thousand of them cost about as much as a
-dozen calls into torch. Large ones, and all on an accelerator, go through multi-tensor norms. Nothing here waits for a device.
+Small CPU tensors are copied into one flat buffer and reduced there by segments: a thousand of them cost about as much
+as a
+dozen calls into torch. Large ones, and all on an accelerator, go through multi-tensor norms. Nothing here waits for a
+device.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gradtrace.capture import private
 from gradtrace.model import ABSENT, STATISTICS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 SMALL = 2048
 """Elements up to which copying a tensor is cheaper than two calls into torch (some 4 microseconds each)."""
@@ -27,7 +33,8 @@ _REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
 
 def plain(tensor: Tensor) -> Tensor | None:
-    """The dense real values behind a gradient: a sparse one's values, a complex one's parts; None where it has no norm."""
+    """The dense real values behind a gradient: a sparse one's values, a complex one's parts; None where it has no
+    norm."""
     if tensor.is_nested:
         return tensor.values() if tensor.layout is torch.jagged else None
     if tensor.layout is not torch.strided:
@@ -66,7 +73,7 @@ class Row:
         pinned = torch.empty(values.shape, dtype=torch.float32, pin_memory=values.is_cuda)
         pinned.copy_(values, non_blocking=True)
         if values.is_cuda:
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
             self._event = event.query
         self._pending.append((columns, pinned))
@@ -92,7 +99,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Segments:
-    """Small CPU tensors of one dtype: their columns, where they stand among the gradients, and their places in the buffer."""
+    """Small CPU tensors of one dtype: their columns, where they stand among the gradients, and their places in the
+    buffer."""
 
     columns: NDArray[np.intp]
     positions: list[int]
@@ -146,7 +154,8 @@ class Meter:
         return self._plan.matrices
 
     def measure(self, count: int, numbers: list[int], gradients: list[Tensor], zeros: bool) -> Row:
-        """Statistics of `gradients`, which belong to the parameters `numbers` of `count`; large ones' zeros where asked."""
+        """Statistics of `gradients`, which belong to the parameters `numbers` of `count`; large ones' zeros where
+        asked."""
         if numbers != self._plan.numbers:
             self._plan = _Plan.of(numbers, gradients)
         try:
@@ -215,7 +224,7 @@ def largest(tensor: Tensor) -> float:
     """Largest absolute value of a CPU tensor; NaN where it holds one."""
     low, high = torch.aminmax(tensor)
     smallest, greatest = float(low), float(high)
-    return max(-smallest, greatest) if smallest == smallest else smallest
+    return smallest if math.isnan(smallest) else max(-smallest, greatest)
 
 
 def _on_device(row: Row, numbered: list[tuple[int, Tensor]]) -> None:
@@ -225,4 +234,6 @@ def _on_device(row: Row, numbered: list[tuple[int, Tensor]]) -> None:
     for group in by_device.values():
         gradients = [gradient for _, gradient in group]
         maxima = [norm.float() for norm in private.foreach_norm(gradients, float("inf"))]
-        row.put_device(np.array([number for number, _ in group]), torch.stack([torch.stack(norms(gradients)), torch.stack(maxima)]))
+        row.put_device(
+            np.array([number for number, _ in group]), torch.stack([torch.stack(norms(gradients)), torch.stack(maxima)])
+        )

@@ -10,6 +10,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -35,7 +36,7 @@ from gradtrace.capture.sites import SiteTable
 from gradtrace.capture.statistics import Meter, Row, plain
 from gradtrace.capture.updates import UnitWindow, UpdateMeter
 from gradtrace.capture.walk import LiveGraph
-from gradtrace.model import ABSENT, STATISTICS, BackwardFlag, Event, LoopKind, Snapshot, StepFlag
+from gradtrace.model import ABSENT, BackwardFlag, Event, LoopKind, Snapshot, StepFlag
 from gradtrace.store.background import BackgroundWriter
 
 NODE_LIMIT = 300_000
@@ -43,6 +44,9 @@ NODE_LIMIT = 300_000
 
 ZEROS_EVERY = 10
 """Zeros of tensors too large for the flat buffer are counted at the first backwards and then at every tenth."""
+
+
+NO_FLAGS = BackwardFlag(0)
 
 
 @dataclass(slots=True)
@@ -55,7 +59,7 @@ class Running:
     site: int
     began: float
     roots: tuple[Any, ...]
-    flags: BackwardFlag = BackwardFlag(0)
+    flags: BackwardFlag = NO_FLAGS
     loss: float | None = None
     scale: float = 1.0
     graph: LiveGraph | None = None
@@ -76,7 +80,8 @@ class Running:
 class Tracer:
     """Listens to a program through torch's hooks and hands what it sees to a writer.
 
-    `start` puts the hooks on, `stop` takes them off. A fault inside never reaches the program: `disarm` takes all hooks off,
+    `start` puts the hooks on, `stop` takes them off. A fault inside never reaches the program: `disarm` takes all
+    hooks off,
     says so once, and the trace so far stays readable.
     """
 
@@ -119,7 +124,9 @@ class Tracer:
         self._resting = False
         self.active = False
         for number, module in enumerate(models):
-            self.registry.add_root(module, type(module).__name__ if number == 0 else f"{type(module).__name__}_{number + 1}")
+            self.registry.add_root(
+                module, type(module).__name__ if number == 0 else f"{type(module).__name__}_{number + 1}"
+            )
 
     # ---- on and off
 
@@ -163,10 +170,13 @@ class Tracer:
 
     def _report(self, error: BaseException) -> None:
         where = traceback.extract_tb(error.__traceback__)
-        place = f"{os.path.basename(where[-1].filename)}:{where[-1].lineno}" if where else "?"
+        place = f"{Path(where[-1].filename).name}:{where[-1].lineno}" if where else "?"
         message = f"{type(error).__name__}: {error}"
         self.writer.put_event(Event("internal_error", self.backwards, self.steps, {"message": message, "where": place}))
-        self._say(f"gradtrace: internal error ({message}, {place}); tracing stopped, training goes on, the trace so far is kept")
+        self._say(
+            f"gradtrace: internal error ({message}, {place}); tracing stopped, training goes on, "
+            "the trace so far is kept"
+        )
 
     # ---- arming
 
@@ -270,7 +280,9 @@ class Tracer:
         self.backwards += 1
         is_grad = not kwargs.get("accumulate_grad", True)
         parent = self._depth[-1].number if self._depth else 0
-        running = Running(self.backwards, int(is_grad), parent, self.sites.here(frame), began, tuple(roots), step=self.steps)
+        running = Running(
+            self.backwards, int(is_grad), parent, self.sites.here(frame), began, tuple(roots), step=self.steps
+        )
         self._depth.append(running)
         if parent:
             running.flags |= BackwardFlag.NESTED
@@ -386,15 +398,15 @@ class Tracer:
     def _empty_row(self) -> Row:
         return Row(len(self.registry))
 
-    def _gradients(
-        self, running: Running, result: Any, args: tuple[Any, ...]
-    ) -> tuple[list[int], list[Tensor]]:
+    def _gradients(self, running: Running, result: Any, args: tuple[Any, ...]) -> tuple[list[int], list[Tensor]]:
         """Numbers and gradients of the parameters that this backward brought one."""
         if running.kind == 1:
             found = [
                 (number, gradient)
                 for tensor, gradient in zip(args[3], result, strict=False)
-                if isinstance(tensor, Tensor) and gradient is not None and (number := self.registry.number(tensor)) is not None
+                if isinstance(tensor, Tensor)
+                and gradient is not None
+                and (number := self.registry.number(tensor)) is not None
             ]
             return [number for number, _ in found], [gradient.detach() for _, gradient in found]
         now = [None if tensor is None else tensor.grad for tensor in self.registry.tensors()]
@@ -443,7 +455,10 @@ class Tracer:
             [
                 (number, gradient)
                 for number, gradient in zip(numbers, gradients, strict=True)
-                if gradient.dim() >= 2 and gradient.layout is torch.strided and gradient.numel() and plain(gradient) is not None
+                if gradient.dim() >= 2
+                and gradient.layout is torch.strided
+                and gradient.numel()
+                and plain(gradient) is not None
             ]
         )
         if self._units.full():
@@ -455,7 +470,8 @@ class Tracer:
             self.writer.put_sample(name, self.backwards, values)
 
     def _is_nonfinite(self, row: Row) -> bool:
-        """Whether a gradient is not finite, where the host knows already; on an accelerator it is read with the block."""
+        """Whether a gradient is not finite, where the host knows already; on an accelerator it is read with the
+        block."""
         if row.on_device():
             return False
         present = row.values()[0] != ABSENT
@@ -577,7 +593,13 @@ class Tracer:
                 graph, self.registry, self.sites, self._watch, self._journal.spans, read_saved=False
             )
             payload = explain_exception(
-                error, running.roots, graph, self._journal, self.sites, running.site, lambda number: builder.place(number)[1]
+                error,
+                running.roots,
+                graph,
+                self._journal,
+                self.sites,
+                running.site,
+                lambda number: builder.place(number)[1],
             )
             if payload["type"] != "other":
                 self._put_event("exception", running.number, payload)
@@ -652,7 +674,9 @@ class Tracer:
         if not np.isnan(weights).all():
             self.writer.put_sample("weight_norm", self.steps, weights)
             self.writer.put_sample("update_norm", self.steps, changes)
-        self._loop.ledger.stepped(record.parameters, self._watched(record.id, record.parameters), self.registry.tensors())
+        self._loop.ledger.stepped(
+            record.parameters, self._watched(record.id, record.parameters), self.registry.tensors()
+        )
         self._loop.record(LoopKind.STEP, record.id, site, int(flags), value=_learning_rate(optimizer))
 
     def _watched(self, optimizer: int, parameters: Sequence[int]) -> Sequence[int]:
@@ -691,4 +715,3 @@ def _record(running: Running, seconds: float, began: float) -> tuple[Any, ...]:
         seconds,
         running.overhead,
     )
-

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gradtrace.capture.statistics import norms, plain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 EVERY_STEP = 1 << 14
 """Total elements up to which every step is measured: it costs some tens of microseconds there."""
@@ -46,7 +49,9 @@ class UpdateMeter:
 
     def begin(self, numbered: Sequence[tuple[int, Tensor]]) -> None:
         """Copy the parameters before the step."""
-        self._before = [(number, tensor, tensor.detach().clone()) for number, tensor in numbered if plain(tensor) is not None]
+        self._before = [
+            (number, tensor, tensor.detach().clone()) for number, tensor in numbered if plain(tensor) is not None
+        ]
 
     def finish(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weight norms before the step and norms of the change, float32 of shape (count,), NaN where not measured."""
@@ -71,8 +76,7 @@ class UpdateMeter:
 
 def _real(tensor: Tensor) -> Tensor:
     dense = plain(tensor)
-    assert dense is not None  # `begin` kept only what has a norm
-    return dense
+    return tensor if dense is None else dense
 
 
 class UnitWindow:
@@ -113,7 +117,8 @@ class UnitWindow:
         return max(self._seen.values(), default=0) >= WINDOW
 
     def report(self, count: int) -> dict[str, NDArray[np.float32]] | None:
-        """`dead_units`, `units` and `identical_rows` over the window, float32 of shape (count,); starts the next window."""
+        """`dead_units`, `units` and `identical_rows` over the window, float32 of shape (count,); starts the next
+        window."""
         columns = [number for number, seen in self._seen.items() if seen >= LEAST]
         result = None
         if columns:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from gradtrace.capture import private
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class LiveGraph:
     """The nodes and edges behind some roots, numbered in the order in which a depth-first walk meets them.
 
     Holds autograd nodes: it must not outlive the backward that it was made for. `edges` are (source, target, input_nr,
-    position among the source's `next_functions`). The order depends on structure alone, so equal structures get equal numbers.
+    position among the source's `next_functions`). The order depends on structure alone, so equal structures get equal
+    numbers.
     """
 
     __slots__ = ("edges", "nodes", "numbers", "roots", "truncated")
