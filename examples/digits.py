@@ -1,6 +1,6 @@
 """Two networks of the same depth on real handwritten digits: one learns, one cannot.
 
-Eight layers with ReLU between them learn the digits. With sigmoid in its place the gradient shrinks at every layer on
+Ten layers with ReLU between them learn the digits. With sigmoid in its place the gradient shrinks at every layer on
 its way back, so that the first layers hardly move, and the network guesses. Nothing here knows of gradtrace:
 
     gradtrace run examples/digits.py
@@ -16,7 +16,7 @@ from sklearn.datasets import load_digits
 from torch import nn
 from torch.nn import functional as F
 
-DEPTH = 8
+DEPTH = 10
 WIDTH = 64
 CLASSES = 10
 
@@ -75,7 +75,7 @@ def accuracy(model: Classifier, pixels: torch.Tensor, labels: torch.Tensor) -> f
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=10)
     epochs = parser.parse_args().epochs
 
     torch.manual_seed(0)

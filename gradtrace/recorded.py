@@ -130,7 +130,7 @@ class Trace:
 
     @property
     def findings(self) -> list[Finding]:
-        """What is wrong with the run, gravest first."""
+        """What is wrong with the run: root causes once, what to fix first at the head."""
         return self.diagnose()
 
     def diagnose(
@@ -140,14 +140,16 @@ class Trace:
         ignore: Sequence[str] = (),
         thresholds: Thresholds | Mapping[str, Any] | None = None,
     ) -> list[Finding]:
-        """The findings of chosen rules (codes or their beginnings), gravest first.
+        """The findings of chosen rules (codes or their beginnings), what to fix first at the head.
 
         Raises GradtraceError for an unknown code or threshold.
         """
-        from gradtrace.renderers.findings import gravest_first
-        from gradtrace.rules import diagnose
+        from gradtrace.rules import diagnose, diagnose_ranks
 
-        return gravest_first(diagnose(self.recordings, select=select, ignore=ignore, thresholds=thresholds))
+        found = self.recordings
+        if len(found) == 1:
+            return diagnose(found[0], select=select, ignore=ignore, thresholds=thresholds)
+        return diagnose_ranks(found, select=select, ignore=ignore, thresholds=thresholds)
 
     def graph(self, backward: int = -1, *, rank: int = 0) -> Graph:
         """The autograd graph behind a backward (negative counts from the end) as a networkx MultiDiGraph.

@@ -69,17 +69,14 @@ class RuleOptions:
 
         Raises GradtraceError for a code or threshold that does not exist.
         """
-        from gradtrace.rules import check_settings
-        from gradtrace.rules.config import load_config
+        from gradtrace.rules import Thresholds, check_codes, load_config
 
         config = load_config()
-        settings: dict[str, Any] = {
-            "select": self.select or config.select,
-            "ignore": self.ignore or config.ignore,
-            "thresholds": _merged(asdict(config.thresholds), self.thresholds),
-        }
-        check_settings(**settings)
-        return settings
+        thresholds = _merged(asdict(config.thresholds), self.thresholds)
+        Thresholds.of(thresholds)
+        select, ignore = self.select or config.select, self.ignore or config.ignore
+        check_codes([*select, *ignore])
+        return {"select": select, "ignore": ignore, "thresholds": thresholds}
 
     def check(self) -> None:
         """Raise GradtraceError for a code or threshold that does not exist; where none is given, import nothing."""

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @click.argument("code", required=False)
 def command(code: str | None) -> None:
     """Explain a finding's CODE (or name); without one, list them all."""
-    from gradtrace.rules import find_rule, rules
+    from gradtrace.rules import RULES, rule
 
-    click.echo(_page(find_rule(code)) if code else "\n".join(_line(rule) for rule in rules()), color=in_color())
+    click.echo(_page(rule(code)) if code else "\n".join(map(_line, RULES)), color=in_color())
 
 
 def _line(rule: Rule) -> str:

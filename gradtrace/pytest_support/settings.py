@@ -64,10 +64,10 @@ class Settings:
         if not self.fail_on:
             return
         from gradtrace.errors import GradtraceError
-        from gradtrace.rules import check_settings
+        from gradtrace.rules import check_codes
 
         try:
-            check_settings(select=self.fail_on)
+            check_codes(self.fail_on)
         except GradtraceError as error:
             raise pytest.UsageError(f"gradtrace fail_on: {error}") from error
 

@@ -12,10 +12,6 @@ from gradtrace.model import Finding
 FORMATS = ("text", "json", "github", "sarif", "junit")
 """For people, for programs, for GitHub's annotations, for code scanning, for CI servers."""
 
-SEVERITIES = ("error", "warning", "note")
-"""Gravest first."""
-
-
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the rules said about one trace."""
@@ -28,11 +24,6 @@ class Verdict:
 def stands(finding: Finding) -> bool:
     """Whether the finding makes a check fail: a note does not."""
     return finding.severity != "note"
-
-
-def gravest_first(findings: Sequence[Finding]) -> list[Finding]:
-    """Errors, then warnings, then notes; among equals in the order given."""
-    return sorted(findings, key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def render_findings(verdicts: Sequence[Verdict], format: str = "text") -> str:

@@ -6,8 +6,9 @@ import linecache
 from collections.abc import Iterator, Sequence
 
 from gradtrace.model import Finding, Source
-from gradtrace.renderers.findings import SEVERITIES, Verdict
+from gradtrace.renderers.findings import Verdict
 from gradtrace.renderers.places import describe, relative_file
+from gradtrace.rules import SEVERITIES
 from gradtrace.rules.wording import counted
 
 _CONTEXT = 1
