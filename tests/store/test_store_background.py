@@ -207,6 +207,34 @@ def test_forked_children_leave_the_file_alone(path, mode):
     assert np.array_equal(Recording(path).statistic("norm"), expected("norm", 40, 300))
 
 
+FORK_WHILE_WRITING = """
+    import os, sys, threading, time
+    from gradtrace.store.background import BackgroundWriter
+    from store_examples import backward, values
+    writer = BackgroundWriter(sys.argv[1], {})
+    begun, ended = threading.Event(), threading.Event()
+    def write():
+        begun.set()
+        time.sleep(0.3)
+        ended.set()
+    writer._put(write)
+    writer._wake.set()
+    begun.wait()
+    child = os.fork()
+    if child == 0:
+        writer.put_row(backward(1), (), values(1, 3))
+        os._exit(ended.is_set() and not writer._queue)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    writer.put_row(backward(1), (), values(1, 3))
+    writer.close()
+"""
+
+
+def test_a_fork_waits_for_the_end_of_a_write(path):
+    assert finished(python(FORK_WHILE_WRITING, path)) == "1\n"
+    assert len(Recording(path)) == 1
+
+
 def test_a_row_costs_microseconds(path):
     """Measured beside an append of the same row to a list, so that a slow machine does not matter."""
     writer = BackgroundWriter(path, {})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sqlite3
+import threading
 import time
 from pathlib import Path
 
@@ -32,6 +33,7 @@ def test_one_file_remains(path):
     fill(writer, 3, 2)
     writer.close()
     assert names(path.parent) == ["a.gradtrace"]
+    assert path.read_bytes()[18:20] == b"\1\1"  # no write-ahead log is asked for: it opens where none can be made
 
 
 def test_missing_folders_are_made(tmp_path):
@@ -167,6 +169,27 @@ def test_of_two_processes_one_gets_the_path(path):
     assert answers == ["mine\n", "not mine\n", "not mine\n"]
     assert names(path.parent) == ["a.gradtrace"]
     assert Recording(path).closed
+
+
+def test_a_claim_waits_for_another(path):
+    entered = threading.Event()
+    refusals = []
+
+    def second():
+        try:
+            with claim.claimed(path):
+                entered.set()
+        except UnwritableTraceError as error:
+            refusals.append(str(error))
+
+    worker = threading.Thread(target=second)
+    with claim.claimed(path):
+        worker.start()
+        assert not entered.wait(0.2)
+    worker.join()
+    claim.release(path)
+    assert not entered.is_set()
+    assert refusals == [f"{path} is being written by this process; close that trace or choose another out="]
 
 
 def test_the_claim_of_a_killed_process_runs_out(path):

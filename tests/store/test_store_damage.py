@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -169,6 +170,7 @@ def test_a_newer_trace_is_refused(whole, path):
         "UPDATE block SET rows = 1000000000000",
         "UPDATE block SET parameters = -1",
         "UPDATE block SET first = 1",
+        "UPDATE block SET first = 1000000",
         "UPDATE block SET backwards = x'00'",
         "UPDATE sample SET size = 1000000000000",
         "UPDATE snapshot SET head = '[]'",
@@ -203,6 +205,16 @@ def test_compressed_data_unfolds_to_what_is_expected_at_most():
         codec.unpack_floats(b"\1" + bomb, 100)
     with pytest.raises(ValueError, match="cut off"):
         codec.inflate(bomb[:-10])
+
+
+def test_a_bomb_takes_no_memory():
+    bomb = zlib.compress(bytes(1 << 26))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="larger than"):
+        codec.inflate(bomb, 1000)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 20
 
 
 def test_columns_may_not_name_other_types():

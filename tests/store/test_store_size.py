@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 
 import numpy as np
@@ -55,6 +56,9 @@ def test_small_flushes_make_few_blocks(tmp_path):
     writer.close()
     assert len(writer._log) == 1
     assert path.stat().st_size < 200_000
+    connection = sqlite3.connect(path)
+    assert connection.execute("PRAGMA freelist_count").fetchone() == (0,)
+    connection.close()
 
 
 def chain(count):
