@@ -8,14 +8,12 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from gradtrace.model import Where
-from gradtrace.rules.arrays import Floats, Mask
+from gradtrace.rules import fading
 from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.fading import Fade
 from gradtrace.rules.flow import Flow
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, counted, factor, listed, module_text
-
-_GATED = ("LSTM", "GRU")
-"""Cells that forget by design and can learn not to."""
 
 _BOUNDED = {
     "Sigmoid": "the derivative of sigmoid is at most 1/4",
@@ -23,6 +21,14 @@ _BOUNDED = {
 }
 
 _MATRICES = ("Addmm", "Mm", "Bmm", "Linear", "Convolution", "Mv", "Baddbmm")
+
+
+_FIXES = {
+    "saturated": "bring its inputs back into range: smaller initial weights, normalisation, a lower learning rate",
+    "bounded": "use ReLU-like activations, normalisation or skip connections",
+    "matrix": "initialise to the activation's gain (kaiming, xavier), or add normalisation or skip connections",
+    "other": "look at what this op multiplies the gradient by; normalisation or a skip connection lets it pass",
+}
 
 
 class VanishingGradient(Rule):
@@ -49,264 +55,129 @@ class VanishingGradient(Rule):
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
-        through_depth = list(self._through_depth(run))
-        yield from through_depth
-        if not through_depth:
-            yield from self._through_time(run)
-            yield from self._through_one_op(run)
-
-    # ---- depth
-
-    def _through_depth(self, run: Run) -> Iterator[Draft]:
-        limits = run.thresholds.flow
-        flows = _comparable(run)
-        decades = np.array([flow.loss_decades for flow in flows])
-        low = decades > limits.decades
-        if not _persists(low, decades, run):
-            return
-        flow = (
-            flows[-1]
-            if np.isfinite(decades[-1])
-            else next((f for f in reversed(flows) if np.isfinite(f.loss_decades)), None)
-        )
-        if flow is None:
-            return
-        ops, modules = flow.shares()
-        starved = flow.starved()
-        recurrent = not starved or _is_recurrent(flow, modules)
-        if recurrent and not (decades[low].min() > limits.time_decades and not _gated(flow, modules)):
-            return
-        yield _depth_draft(run, flows, decades, flow, ops, modules, starved)
-
-    # ---- time
-
-    @staticmethod
-    def _through_time(run: Run) -> Iterator[Draft]:
-        limits = run.thresholds.flow
-        by_module: dict[str, list[tuple[Flow, float]]] = {}
-        for flow in _comparable(run):
-            for module, norms in flow.calls():
-                by_module.setdefault(module, []).append((flow, _call_decades(norms, limits.share)))
-        for module, seen in by_module.items():
-            decades = np.array([value for _, value in seen])
-            if _persists(decades > limits.time_decades, decades, run):
-                yield _time_draft(run, module, seen[-1][0], seen)
-
-    # ---- one saturated op
-
-    @staticmethod
-    def _through_one_op(run: Run) -> Iterator[Draft]:
-        limits = run.thresholds.flow
-        flows = _comparable(run)
-        blocked = [_saturated(flow, run) for flow in flows]
-        if len(flows) < limits.snapshots or not all(blocked):
-            return
-        starved = [flow.behind(places) for flow, places in zip(flows, blocked, strict=True)]
-        always = [name for name in starved[-1] if all(name in names for names in starved)]
-        if always:
-            yield _bottleneck_draft(run, flows[-1], blocked[-1], always)
+        for flows in fading.lines(run):
+            found = next(_explanations(run, flows), None)
+            if found is not None:
+                yield found
+                return
 
 
-def _comparable(run: Run) -> list[Flow]:
-    """The finite measured graphs of the line that calls backward most often, with any depth."""
-    rows = run.main_rows
-    main = set(run.numbers[rows].tolist())
-    return [flow for flow in run.flows.measured if flow.finite and (flow.backward in main or not main)]
+def _explanations(run: Run, flows: list[Flow]) -> Iterator[Draft]:
+    """From the most definite to the least: parameters that starve, then calls, then depth alone, then one op."""
+    depth = _through_depth(run, flows)
+    if depth is not None and depth.parameters:
+        yield depth
+    yield from _through_calls(run, flows)
+    if depth is not None:
+        yield depth
+    yield from _through_one_op(run, flows)
 
 
-def _persists(low: Mask, decades: Floats, run: Run) -> bool:
-    """Whether the gap is there in the last measured backwards and is not about to close."""
+def _through_depth(run: Run, flows: list[Flow]) -> Draft | None:
     limits = run.thresholds.flow
-    needed = limits.snapshots if len(run.rows) >= limits.snapshots or not run.recording.closed else 1
-    if len(low) < needed or not low[-needed:].all() or low.mean() < 0.5:
-        return False
-    finite = decades[np.isfinite(decades)]
-    return len(finite) > 0 and float(finite[0] - finite[-1]) < max(limits.recovery_decades, 0.3 * float(finite[0]))
-
-
-def _severity(run: Run, flow: Flow, starved: list[str], decades: float) -> str:
-    """An error where the early layers stand still, a warning where they move by their optimizer's scaling alone."""
-    share = _update_share(run, flow, starved)
-    still = share is not None and share < 10.0**-run.thresholds.flow.decades
-    if share is not None and not still:
-        return "note" if run.learns else "warning"
-    return "error" if decades > run.thresholds.flow.severe_decades or (still and not run.learns) else "warning"
-
-
-def _update_share(run: Run, flow: Flow, starved: list[str]) -> float | None:
-    """Relative update of the starved matrices over that of the others, at the last samples; None where not sampled."""
-    names = {leaf.name: leaf.id for leaf in run.parameters}
-    early = {names[name] for name in starved if name in names}
-    ratios = []
-    for wanted in (early, set(names.values()) - early):
-        matrices = [leaf for leaf in wanted if len(run.leaves[leaf].shape) >= 2]
-        ratios.append(_relative_update(run, matrices))
-    mine, others = ratios
-    return mine / others if mine is not None and others else None
-
-
-def _relative_update(run: Run, matrices: list[int]) -> float | None:
-    steps, weights = run.sample("weight_norm")
-    at, updates = run.sample("update_norm")
-    _, here, there = np.intersect1d(steps, at, return_indices=True)
-    if not matrices or not len(here):
+    decades = np.array([flow.loss_decades for flow in flows])
+    known = np.flatnonzero(np.isfinite(decades))
+    if not len(known) or not fading.persists(decades > limits.decades, decades, run):
         return None
-    with np.errstate(invalid="ignore", divide="ignore"):
-        ratio = updates[there[-3:]][:, matrices] / weights[here[-3:]][:, matrices]
-    known = ratio[np.isfinite(ratio)]
-    return float(np.median(known)) if len(known) else None
+    fade = Fade(flows, decades, flows[known[-1]])
+    recurrent = not fade.starved or fading.is_recurrent(fade.flow, fade.modules)
+    bearable = fading.is_gated(fade.flow, fade.modules) or decades[known].min() <= limits.time_decades
+    return None if recurrent and bearable else _depth_draft(run, fade)
 
 
-def _is_recurrent(flow: Flow, modules: Counter[str]) -> bool:
-    """Whether most of the loss happens inside one recurrent module or many calls of one module."""
-    if not modules:
-        return False
-    worst, lost = modules.most_common(1)[0]
-    nodes = [node for node in flow.nodes if node.module == worst]
-    kind = nodes[0].module_type or "" if nodes else ""
-    many = len({node.call for node in nodes}) >= flow.layout.level.max() / 8 and len({node.call for node in nodes}) > 4
-    return lost > 0.5 * sum(modules.values()) and (kind.startswith(("RNN", *_GATED)) or many)
-
-
-def _gated(flow: Flow, modules: Counter[str]) -> bool:
-    """Whether what loses most is a gated cell: an LSTM, a GRU, or hand-made with a sigmoid that multiplies."""
-    worst = modules.most_common(1)[0][0] if modules else None
-    if any((node.module_type or "").startswith(_GATED) for node in flow.nodes if node.module == worst):
-        return True
-    return any(
-        node.op.startswith("Sigmoid")
-        and any(flow.nodes[user].op.startswith("Mul") for user in flow.layout.consumers[place])
-        for place, node in enumerate(flow.nodes)
-        if node.module == worst
-    )
-
-
-def _call_decades(norms: Floats, share: float) -> float:
-    """Decades between the last calls and the first ones of a module, where the decay is steady; else 0."""
-    size = max(1, round(share * len(norms)))
-    early, late = float(norms[:size].max()), float(np.median(norms[-size:]))
-    if not (early > 0 and late > 0):
-        return 0.0
-    known = norms > 0
-    logs, calls = np.log10(norms[known]), np.flatnonzero(known)
-    steady = np.corrcoef(calls, logs)[0, 1] ** 2 > 0.6 if np.ptp(logs) > 0 else False
-    return float(np.log10(late / early)) if steady else 0.0
-
-
-def _saturated(flow: Flow, run: Run) -> list[int]:
-    """Ops most of whose units are saturated and that lose three decades on their own."""
+def _through_calls(run: Run, flows: list[Flow]) -> Iterator[Draft]:
     limits = run.thresholds.flow
-    return [
-        place
-        for place, node in enumerate(flow.nodes)
-        if node.attributes
-        and (node.attributes.get("saturated") or 0) > limits.saturated
-        and node.gain is not None
-        and 0 < node.gain < 10.0**-limits.bottleneck_decades
-    ]
+    by_module: dict[str, list[tuple[Flow, float]]] = {}
+    for flow in flows:
+        for module, norms in flow.calls():
+            by_module.setdefault(module, []).append((flow, fading.call_decades(norms, limits.share)))
+    for module, seen in by_module.items():
+        decades = np.array([value for _, value in seen])
+        if fading.persists(decades > limits.time_decades, decades, run):
+            yield _time_draft(run, module, seen)
+
+
+def _through_one_op(run: Run, flows: list[Flow]) -> Iterator[Draft]:
+    blocked = [fading.saturated_ops(flow, run) for flow in flows]
+    if len(flows) < run.thresholds.flow.snapshots or not all(blocked):
+        return
+    starved = [flow.behind(places) for flow, places in zip(flows, blocked, strict=True)]
+    always = [name for name in starved[-1] if all(name in names for names in starved)]
+    if always:
+        yield _bottleneck_draft(run, flows, blocked[-1], always)
 
 
 # ---- words
 
 
-def _depth_draft(
-    run: Run,
-    flows: list[Flow],
-    decades: Floats,
-    flow: Flow,
-    ops: Counter[str],
-    modules: Counter[str],
-    starved: list[str],
-) -> Draft:
-    lost = flow.loss_decades
-    worst_op = ops.most_common(1)[0][0]
+def _depth_draft(run: Run, fade: Fade) -> Draft:
+    flow, starved = fade.flow, fade.starved
+    worst_op = fade.ops.most_common(1)[0][0]
+    worst_module = fade.modules.most_common(1)[0][0] if fade.modules else None
     place = max((p for p in flow.profile.best if flow.nodes[p].op == worst_op), key=lambda p: flow.layout.level[p])
-    parameter = starved[0] if starved else None
-    module = next((leaf.module for leaf in run.parameters if leaf.name == parameter), None)
-    cause, fix = _explained(flow, worst_op, ops, modules)
+    owner = next((leaf.module for leaf in run.parameters if starved and leaf.name == starved[0]), worst_module)
+    cause, fix = _explained(fade, worst_op, worst_module)
     late, early = flow.profile.ends(run.thresholds.flow.share)
-    whom = (
-        f"{listed(starved)} gets"
-        if len(starved) == 1
-        else f"{listed(starved)} get"
-        if starved
-        else "the first steps get"
-    )
+    whom = listed(starved) if starved else f"the first steps of {module_text(worst_module)}"
+    low = np.flatnonzero(fade.decades > run.thresholds.flow.decades)
     return Draft(
-        severity=_severity(run, flow, starved, lost),
-        message=f"the gradient fades by {factor(10.0**lost)} times on its way back "
-        f"({counted(len(flow.profile.norms), 'op')} deep): "
-        f"{whom} next to nothing",
-        where=Where(
-            parameter=parameter,
-            module=module if starved else next(iter(modules), None),
-            op=worst_op,
-            source=flow.nodes[place].source,
-        ),
+        severity=fading.severity(run, starved, flow.loss_decades),
+        message=f"next to no gradient reaches {whom}: it fades by {factor(10.0**flow.loss_decades)} times on its way "
+        f"back, {counted(len(flow.profile.norms), 'op')} deep",
+        where=Where(parameter=next(iter(starved), None), module=owner, op=worst_op, source=flow.nodes[place].source),
         cause=cause,
         fix=fix,
-        first=flows[int((decades > run.thresholds.flow.decades).argmax())].backward,
-        last=int(run.numbers[-1]) if len(run.numbers) else flow.backward,
-        count=int((decades > run.thresholds.flow.decades).sum()),
+        first=fade.flows[low[0]].backward,
+        last=int(run.numbers[-1]),
+        count=len(low),
         parameters=starved,
         evidence={
-            "decades": lost,
+            "decades": flow.loss_decades,
             "early_norm": float(early.max()),
             "late_norm": float(np.median(late)),
-            "decades_by_op": dict(ops.most_common(5)),
-            "decades_by_module": dict(modules.most_common(5)),
-            "measured_backwards": [flow.backward for flow in flows],
-            "update_share": _update_share(run, flow, starved),
+            "decades_by_op": dict(fade.ops.most_common(5)),
+            "decades_by_module": dict(fade.modules.most_common(5)),
+            "measured_backwards": [each.backward for each in fade.flows],
+            "update_share": fading.update_share(run, starved),
         },
     )
 
 
-def _explained(flow: Flow, op: str, ops: Counter[str], modules: Counter[str]) -> tuple[str, str]:
+def _explained(fade: Fade, op: str, module: str | None) -> tuple[str, str]:
     """Cause and remedy of a decay that mostly happens in one kind of op."""
     name = op.removesuffix("Backward0")
-    nodes = [node for node in flow.nodes if node.op == op]
-    share = ops[op] / max(sum(ops.values()), 1e-12)
-    where = f", most of it in {modules.most_common(1)[0][0]}" if modules and modules.most_common(1)[0][0] else ""
-    head = f"{name} loses {min(share, 1.0):.0%} of it over {counted(len(nodes), 'use')}{where}"
-    shares = [
-        node.attributes["saturated"]
-        for node in nodes
-        if node.attributes and node.attributes.get("saturated") is not None
-    ]
-    if shares and float(np.median(shares)) > 0.5:
-        return (
-            f"{head}: {float(np.median(shares)):.0%} of its units are saturated",
-            "bring its inputs back into range: smaller initial weights, normalisation, a lower learning rate",
-        )
+    nodes = [node for node in fade.flow.nodes if node.op == op]
+    share = min(fade.ops[op] / max(sum(fade.ops.values()), 1e-12), 1.0)
+    where = f", most of it in {module}" if module else ""
+    head = f"{name} loses {share:.0%} of it over {counted(len(nodes), 'use')}{where}"
+    saturated = [(node.attributes or {}).get("saturated") for node in nodes]
+    typical = float(np.median([value for value in saturated if value is not None] or [0.0]))
+    if typical > 0.5:
+        return f"{head}: {typical:.0%} of its units are saturated", _FIXES["saturated"]
     if name in _BOUNDED:
-        return f"{head}: {_BOUNDED[name]}", "use ReLU-like activations, normalisation or skip connections"
+        return f"{head}: {_BOUNDED[name]}", _FIXES["bounded"]
     if name in _MATRICES:
-        return (
-            f"{head}: its weights shrink what passes through them",
-            "initialise to the activation's gain (kaiming or xavier), or add normalisation or skip connections",
-        )
-    return head, "look at what this op multiplies the gradient by; normalisation or a skip connection lets it pass"
+        return f"{head}: its weights shrink what passes through them", _FIXES["matrix"]
+    return head, _FIXES["other"]
 
 
-def _time_draft(run: Run, module: str, flow: Flow, seen: list[tuple[Flow, float]]) -> Draft:
+def _time_draft(run: Run, module: str, seen: list[tuple[Flow, float]]) -> Draft:
+    flow, decades = seen[-1]
     norms = dict(flow.calls())[module]
-    decades = seen[-1][1]
-    nodes = [node for node in flow.nodes if node.module == module]
-    gated = _gated(flow, Counter({module: 1}))
-    starved = int((norms < 10.0**-run.thresholds.flow.decades * float(np.median(norms[-3:]))).sum())
+    source = next((node.source for node in flow.nodes if node.module == module), None)
+    gated = fading.is_gated(flow, Counter({module: 1}))
+    faint = norms < 10.0**-run.thresholds.flow.decades * float(np.median(norms[-3:]))
+    shrinks = f"each call shrinks it {factor(10.0 ** (decades / max(len(norms) - 1, 1)))} times"
     return Draft(
         severity="note" if gated or run.learns else "warning",
-        message=f"the gradient fades by {factor(10.0**decades)} times over {counted(len(norms), 'call')} of "
-        f"{module_text(module)}: its "
-        f"first {counted(starved, 'call')} get next to nothing",
-        where=Where(module=module, source=nodes[0].source if nodes else None),
-        cause="a gated cell forgets by design"
-        if gated
-        else f"each call of {module_text(module)} shrinks it "
-        f"{factor(10.0 ** (decades / max(len(norms) - 1, 1)))} times",
-        fix="use a gated cell, an orthogonal recurrent matrix, or a loss at every step; shorter sequences hide it only",
+        message=f"next to no gradient reaches the first {counted(int(faint.sum()), 'call')} of "
+        f"{module_text(module)}: it "
+        f"fades by {factor(10.0**decades)} times over {counted(len(norms), 'call')}",
+        where=Where(module=module, source=source),
+        cause="a gated cell forgets by design" if gated else shrinks,
+        fix="use a gated cell, an orthogonal recurrent matrix, or a loss at every step",
         first=seen[0][0].backward,
-        last=int(run.numbers[-1]) if len(run.numbers) else flow.backward,
+        last=int(run.numbers[-1]),
         count=len(seen),
         parameters=[leaf.name for leaf in run.parameters if leaf.module == module],
         evidence={
@@ -314,25 +185,24 @@ def _time_draft(run: Run, module: str, flow: Flow, seen: list[tuple[Flow, float]
             "calls": len(norms),
             "first_call": float(norms[0]),
             "last_call": float(norms[-1]),
-            "starved_calls": starved,
+            "starved_calls": int(faint.sum()),
         },
     )
 
 
-def _bottleneck_draft(run: Run, flow: Flow, places: list[int], starved: list[str]) -> Draft:
-    node = flow.nodes[min(places, key=lambda place: flow.nodes[place].gain or 0.0)]
+def _bottleneck_draft(run: Run, flows: list[Flow], places: list[int], starved: list[str]) -> Draft:
+    node = min((flows[-1].nodes[place] for place in places), key=lambda node: node.gain or 0.0)
     share = float((node.attributes or {})["saturated"])
     return Draft(
         severity="warning",
-        message=f"{listed(starved)} get next to nothing: {node.op} "
-        f"({module_text(node.module)}{at_line(node.source, ', ')}) passes on "
-        f"{factor(node.gain or 0.0)} of the gradient",
+        message=f"next to no gradient reaches {listed(starved)}: {node.op} "
+        f"({module_text(node.module)}{at_line(node.source, ', ')}) passes on {factor(node.gain or 0.0)} of it",
         where=Where(parameter=starved[0], module=node.module, op=node.op, source=node.source),
         cause=f"{node.op} is saturated: {share:.0%} of its units have next to no derivative",
         fix="scale its inputs down (divide attention logits by the root of their dimension), or normalise them",
-        first=run.flows.measured[0].backward,
+        first=flows[0].backward,
         last=int(run.numbers[-1]),
-        count=len(run.flows.measured),
+        count=len(flows),
         parameters=starved,
         evidence={"gain": node.gain, "saturated": share, "ops": len(places)},
     )

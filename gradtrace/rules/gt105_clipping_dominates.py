@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from gradtrace.model import LoopKind, StepFlag, Where
+from gradtrace.rules.arrays import Floats, Records
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, factor
@@ -32,32 +34,54 @@ class ClippingDominates(Rule):
 
     def check(self, run: Run) -> Iterable[Draft]:
         limits = run.thresholds.clipping
-        records = run.protocol.records[run.protocol.rows(LoopKind.CLIP_NORM)]
-        usable = (records["limit"] > 0) & np.isfinite(records["value"]) & (records["value"] >= 0)
-        records = records[usable & ((records["flags"] & np.uint32(StepFlag.AFTER_STEP)) == 0)]
-        for site in np.unique(records["site"]):
-            calls = records[records["site"] == site]
-            ratio = calls["value"].astype(np.float64) / calls["limit"]
-            cut = float((ratio > 1).mean())
-            late = float(np.median(ratio[len(ratio) // 2 :]))
-            if (
-                len(ratio) >= limits.events
-                and cut >= limits.share
-                and min(late, float(np.median(ratio))) > limits.factor
-            ):
-                source = run.source(int(site))
-                yield Draft(
-                    severity="warning",
-                    message=f"clip_grad_norm_{at_line(source)} cuts {cut:.0%} of {len(ratio):,} steps, by "
-                    f"{factor(late)} times in the "
-                    f"median: the limit {factor(float(calls['limit'][-1]))} sets the size of every update",
-                    where=Where(op="clip_grad_norm_", source=source),
-                    cause=f"gradient norms of about {factor(float(np.median(calls['value'])))} against a limit of "
-                    f"{factor(float(calls['limit'][-1]))}",
-                    fix=f"raise the limit to about {factor(3 * float(np.median(calls['value'])))} and lower the "
-                    "learning rate to match",
-                    first=int(calls["backward"][0]) or None,
-                    last=int(calls["backward"][-1]) or None,
-                    count=int((ratio > 1).sum()),
-                    evidence={"share_clipped": cut, "median_norm_over_limit": late, "limit": float(calls["limit"][-1])},
-                )
+        for call, records, ratio in (*_norm_calls(run), *_value_calls(run)):
+            cut, late = float((ratio > 1).mean()), float(np.median(ratio[len(ratio) // 2 :]))
+            if len(ratio) >= limits.events and cut >= limits.share and min(late, np.median(ratio)) > limits.factor:
+                yield _draft(run, call, records, ratio)
+
+
+_Calls = tuple[str, Records, Floats]
+"""Name of the clip call, its records of one line, and size over limit at each."""
+
+
+def _by_line(run: Run, kind: LoopKind) -> Iterator[Records]:
+    records = run.protocol.records[run.protocol.rows(kind)]
+    records = records[(records["limit"] > 0) & ((records["flags"] & np.uint32(StepFlag.AFTER_STEP)) == 0)]
+    for site in np.unique(records["site"]):
+        yield records[records["site"] == site]
+
+
+def _norm_calls(run: Run) -> Iterator[_Calls]:
+    for records in _by_line(run, LoopKind.CLIP_NORM):
+        known = records[np.isfinite(records["value"]) & (records["value"] >= 0)]
+        yield "clip_grad_norm_", known, known["value"].astype(np.float64) / known["limit"]
+
+
+def _value_calls(run: Run) -> Iterator[_Calls]:
+    """By the root mean square of all elements: where it is over the limit, most of what matters is cut."""
+    for records in _by_line(run, LoopKind.CLIP_VALUE):
+        rows = np.minimum(np.searchsorted(run.numbers, records["backward"]), len(run.numbers) - 1)
+        known = np.isfinite(run.total[rows]) & (run.numbers[rows] == records["backward"])
+        elements = max(1, sum(leaf.numel for leaf in run.parameters if run.ever_got[leaf.id]))
+        typical = run.total[rows[known]] / math.sqrt(elements)
+        yield "clip_grad_value_", records[known], typical / records["limit"][known]
+
+
+def _draft(run: Run, call: str, records: Records, ratio: Floats) -> Draft:
+    source = run.source(int(records["site"][0]))
+    limit, cut = float(records["limit"][-1]), float((ratio > 1).mean())
+    late = float(np.median(ratio[len(ratio) // 2 :]))
+    size = "norms" if call == "clip_grad_norm_" else "elements"
+    usual = float(np.median(ratio * records["limit"]))
+    return Draft(
+        severity="warning",
+        message=f"{call}{at_line(source)} cuts {cut:.0%} of {len(ratio):,} steps, by {factor(late)} times in the "
+        f"median: the limit {factor(limit)} sets the size of every update",
+        where=Where(op=call, source=source),
+        cause=f"gradient {size} of about {factor(usual)} against a limit of {factor(limit)}",
+        fix=f"raise the limit to about {factor(3 * usual)} and lower the learning rate to match",
+        first=int(records["backward"][0]) or None,
+        last=int(records["backward"][-1]) or None,
+        count=int((ratio > 1).sum()),
+        evidence={"share_clipped": cut, "median_size_over_limit": late, "limit": limit},
+    )

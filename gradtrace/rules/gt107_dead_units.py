@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from gradtrace.model import Node, Parameter, Where
-from gradtrace.rules.arrays import Ints, Singles
 from gradtrace.rules.base import Draft, Page, Rule
-from gradtrace.rules.layout import Layout, is_view
+from gradtrace.rules.layout import Layout, is_view, numel
 from gradtrace.rules.run import Run
 from gradtrace.rules.thresholds import Units
-from gradtrace.rules.wording import at_line, module_text
+from gradtrace.rules.wording import at_line, counted, module_text
 
 _RECTIFIERS = ("Relu", "Threshold", "ClampMin", "Clamp", "Hardtanh", "Hardswish", "Hardsigmoid", "Maximum", "Where")
 """Ops that pass exactly nothing back for part of their range."""
@@ -32,6 +32,9 @@ _BETWEEN = (
 """What may stand between a layer and its rectifier: the bias, a normalisation."""
 
 _HOPS = 8
+
+_RECENT = 64
+"""Backwards at the end of the run that the batch-for-batch look covers."""
 
 
 class DeadUnits(Rule):
@@ -55,21 +58,82 @@ class DeadUnits(Rule):
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
-        positions, dead = run.sample("dead_units")
-        _, units = run.sample("units")
-        if not len(positions) or dead.shape != units.shape:
-            return
-        layouts = [layout for _, layout in run.flows.structures]
-        for leaf in run.parameters:
-            known = np.isfinite(dead[:, leaf.id]) & (units[:, leaf.id] >= run.thresholds.units.least)
-            if len(leaf.shape) < 2 or leaf.sparse or not known.any():
-                continue
-            share = dead[known, leaf.id] / units[known, leaf.id]
-            count = int(units[known, leaf.id][-1])
-            if (share[-2:] >= _enough(count, run.thresholds.units)).all():
-                rectifier = _rectifier(leaf, layouts)
-                if rectifier is not None or not layouts:
-                    yield _draft(run, leaf, positions[known], share, count, rectifier)
+        layers = list(_dead_layers(run))
+        if layers:
+            yield _draft(run, layers)
+
+
+class Layer(NamedTuple):
+    """A weight whose units are dead: `share` of `units`, seen from backward `first` to `last` in `looks` looks."""
+
+    leaf: Parameter
+    share: float
+    units: int
+    first: int
+    last: int
+    looks: int
+    rectifier: Node | None
+    level: int
+
+
+def _dead_layers(run: Run) -> Iterator[Layer]:
+    layouts = [layout for _, layout in run.flows.structures]
+    for leaf in run.parameters:
+        if len(leaf.shape) < 2 or leaf.sparse or leaf.shape[0] < run.thresholds.units.least:
+            continue
+        seen = _by_windows(run, leaf) or _by_batches(run, leaf, layouts)
+        if seen is None:
+            continue
+        layout, rectifier = _rectifier(leaf, layouts)
+        if rectifier is not None or not layouts:
+            level = int(layout.level[layout.leaves[leaf.name]]) if layout else 0
+            yield Layer(leaf, *seen, rectifier, level)
+
+
+_Seen = tuple[float, int, int, int, int]
+"""Share, units, first backward, last backward, looks."""
+
+
+def _by_windows(run: Run, leaf: Parameter) -> _Seen | None:
+    """From the recorder's windows, which follow each unit; None where they say nothing about the end of the run."""
+    positions, dead = run.sample("dead_units")
+    _, units = run.sample("units")
+    if dead.shape != units.shape or not len(positions):
+        return None
+    known = np.isfinite(dead[:, leaf.id]) & (units[:, leaf.id] > 0)
+    share, at = dead[known, leaf.id] / units[known, leaf.id], positions[known]
+    enough = _enough(leaf.shape[0], run.thresholds.units)
+    if not len(share) or not (share[-2:] >= enough).all():
+        return None
+    first = at[share >= enough][0]
+    return float(share[-1]), leaf.shape[0], int(first), int(run.numbers[-1]), len(share)
+
+
+def _by_batches(run: Run, leaf: Parameter, layouts: list[Layout]) -> _Seen | None:
+    """From the zeros in the bias's gradient, one a unit: units that no sample of a batch switched on."""
+    limits = run.thresholds.units
+    bias = next(
+        (other for other in run.parameters if other.module == leaf.module and other.shape == leaf.shape[:1]), None
+    )
+    samples = min((_samples(leaf, layout) for layout in layouts if leaf.name in layout.leaves), default=0)
+    if bias is None or leaf.module is None or samples < limits.samples or len(run.rows) < limits.batches:
+        return None
+    zeros = run.recording.statistic("zeros", -_RECENT)[:, bias.id]
+    got = run.got[-_RECENT:, bias.id]
+    enough = _enough(leaf.shape[0], limits)
+    high = np.where(got, zeros >= enough, True)
+    length = len(high) if high.all() else int(np.argmin(high[::-1]))
+    rows = np.flatnonzero(got[len(got) - length :]) + len(run.numbers) - length
+    if len(rows) < limits.batches:
+        return None
+    share = float(np.median(zeros[len(zeros) - length :][got[len(got) - length :]]))
+    return share, leaf.shape[0], int(run.numbers[rows[0]]), int(run.numbers[rows[-1]]), len(rows)
+
+
+def _samples(leaf: Parameter, layout: Layout) -> int:
+    """Positions that each unit of the layer is computed at in one backward: samples, times places in a convolution."""
+    sizes = [numel(layout.nodes[user].shape) or 0 for user in layout.users(layout.leaves[leaf.name])]
+    return max(sizes, default=0) // leaf.shape[0]
 
 
 def _enough(units: int, limits: Units) -> float:
@@ -77,8 +141,8 @@ def _enough(units: int, limits: Units) -> float:
     return min(1.0, limits.chance + limits.sigmas * math.sqrt(limits.chance * (1 - limits.chance) / units))
 
 
-def _rectifier(leaf: Parameter, layouts: list[Layout]) -> Node | None:
-    """The op right after the layer that can switch units off."""
+def _rectifier(leaf: Parameter, layouts: list[Layout]) -> tuple[Layout | None, Node | None]:
+    """The op right after the layer that can switch units off, and the graph that shows it."""
     for layout in reversed(layouts):
         place = layout.leaves.get(leaf.name)
         for user in layout.users(place) if place is not None else ():
@@ -90,36 +154,34 @@ def _rectifier(leaf: Parameter, layouts: list[Layout]) -> Node | None:
                 up=True,
             )
             if found is not None:
-                return layout.nodes[found]
-    return None
+                return layout, layout.nodes[found]
+    return None, None
 
 
-def _draft(
-    run: Run,
-    leaf: Parameter,
-    positions: Ints,
-    share: Singles,
-    units: int,
-    rectifier: Node | None,
-) -> Draft:
-    number = round(float(share[-1]) * units)
-    high = np.flatnonzero(share >= _enough(units, run.thresholds.units))
-    op = rectifier.op if rectifier else None
-    source = rectifier.source if rectifier else None
-    every = "all" if number == units else f"{number:,} of"
+def _draft(run: Run, layers: list[Layer]) -> Draft:
+    """One finding: a layer that is all dead passes nothing back, so those behind it look dead too."""
+    worst = max(layers, key=lambda layer: (layer.share, -layer.level))
+    number = round(worst.share * worst.units)
+    op = worst.rectifier.op if worst.rectifier else None
+    source = worst.rectifier.source if worst.rectifier else None
+    every = f"all {worst.units:,}" if number == worst.units else f"{number:,} of {worst.units:,}"
+    others = f" (and more than half in {counted(len(layers) - 1, 'other layer')})" if len(layers) > 1 else ""
+    modules = {layer.leaf.module for layer in layers} - {None}
     return Draft(
-        severity="error" if share[-1] >= run.thresholds.units.all_dead else "warning",
-        message=f"{every} {units:,} units of {module_text(leaf.module)} are dead: "
-        f"{op or 'the activation'}{at_line(source)} passes no "
-        "gradient to them",
-        where=Where(parameter=leaf.name, module=leaf.module, op=op, source=source),
-        cause="their inputs to the activation are negative for every sample",
-        fix="lower the learning rate or the bias's initial value, or use LeakyReLU, GELU or a normalisation "
-        "before the activation",
-        first=int(positions[high[0]]) or None,
-        last=int(positions[-1]) or None,
-        count=len(high),
-        parameters=[other.name for other in run.parameters if leaf.module is not None and other.module == leaf.module]
-        or [leaf.name],
-        evidence={"dead": number, "units": units, "share": float(share[-1]), "windows": len(share)},
+        severity="error" if worst.share >= run.thresholds.units.all_dead else "warning",
+        message=f"{every} units of {module_text(worst.leaf.module)} are dead{others}: "
+        f"{op or 'the activation'}{at_line(source)} passes no gradient to them",
+        where=Where(parameter=worst.leaf.name, module=worst.leaf.module, op=op, source=source),
+        cause="their inputs to the activation are below zero for every sample",
+        fix="lower the learning rate or the initial biases, normalise the inputs, or use LeakyReLU or GELU",
+        first=worst.first,
+        last=worst.last,
+        count=worst.looks,
+        parameters=[leaf.name for leaf in run.parameters if leaf.module in modules] or [worst.leaf.name],
+        evidence={
+            "dead": number,
+            "units": worst.units,
+            "share": worst.share,
+            "layers": {layer.leaf.name: layer.share for layer in layers},
+        },
     )

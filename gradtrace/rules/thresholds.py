@@ -122,6 +122,11 @@ class Units:
     """Standard deviations of the binomial above `chance` that are no chance any more."""
     least: int = 8
     """Units a layer must have: with 8 all are off by chance once in 256 times."""
+    samples: int = 16
+    """Where single units were not followed to the end: samples a batch must hold, since one sample alone switches most
+    units of a sparse layer off."""
+    batches: int = 10
+    """And batches in a row."""
     all_dead: float = 0.9
     """From here on the layer passes next to nothing: an error, not a loss of capacity."""
 

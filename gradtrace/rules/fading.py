@@ -1,0 +1,129 @@
+"""What tells a fading gradient from a sound one: persistence, recurrence, saturation, and who moves all the same."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+
+from gradtrace.rules.arrays import Floats, Mask
+from gradtrace.rules.flow import Flow
+from gradtrace.rules.run import Run
+
+_GATED = ("LSTM", "GRU")
+"""Cells that forget by design and can learn not to."""
+
+_RECURRENT = ("RNN", *_GATED)
+
+
+def lines(run: Run) -> list[list[Flow]]:
+    """The finite measured graphs of each line that calls backward, the busiest line first."""
+    sites = dict(zip(run.numbers.tolist(), run.rows["site"].tolist(), strict=True))
+    groups: dict[int, list[Flow]] = {}
+    for flow in run.flows.measured:
+        if flow.finite:
+            groups.setdefault(sites.get(flow.backward, 0), []).append(flow)
+    return sorted(groups.values(), key=len, reverse=True)
+
+
+class Fade:
+    """A decay through depth: the measured graphs of one line, their decades, and the one to show."""
+
+    def __init__(self, flows: list[Flow], decades: Floats, flow: Flow) -> None:
+        self.flows = flows
+        self.decades = decades
+        self.flow = flow
+        self.ops, self.modules = flow.shares()
+        self.starved = flow.starved()
+
+
+def persists(low: Mask, decades: Floats, run: Run) -> bool:
+    """Whether the gap is there in the last measured backwards and is not about to close."""
+    limits = run.thresholds.flow
+    needed = limits.snapshots if len(run.rows) >= limits.snapshots or not run.recording.closed else 1
+    if len(low) < needed or not low[-needed:].all() or low.mean() < 0.5:
+        return False
+    finite = decades[np.isfinite(decades)]
+    return len(finite) > 0 and float(finite[0] - finite[-1]) < max(limits.recovery_decades, 0.3 * float(finite[0]))
+
+
+def severity(run: Run, starved: list[str], decades: float) -> str:
+    """An error where the early layers stand still, a warning where they move by their optimizer's scaling alone."""
+    share = update_share(run, starved)
+    still = share is not None and share < 10.0**-run.thresholds.flow.decades
+    if share is not None and not still:
+        return "note" if run.learns else "warning"
+    return "error" if decades > run.thresholds.flow.severe_decades or (still and not run.learns) else "warning"
+
+
+def update_share(run: Run, starved: list[str]) -> float | None:
+    """Relative update of the starved matrices over that of the others, at the last samples; None where not sampled."""
+    names = {leaf.name: leaf.id for leaf in run.parameters}
+    early = {names[name] for name in starved if name in names}
+    ratios = []
+    for wanted in (early, set(names.values()) - early):
+        matrices = [leaf for leaf in wanted if len(run.leaves[leaf].shape) >= 2]
+        ratios.append(_relative_update(run, matrices))
+    mine, others = ratios
+    return mine / others if mine is not None and others else None
+
+
+def _relative_update(run: Run, matrices: list[int]) -> float | None:
+    steps, weights = run.sample("weight_norm")
+    at, updates = run.sample("update_norm")
+    _, here, there = np.intersect1d(steps, at, return_indices=True)
+    if not matrices or not len(here):
+        return None
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratio = updates[there[-3:]][:, matrices] / weights[here[-3:]][:, matrices]
+    known = ratio[np.isfinite(ratio)]
+    return float(np.median(known)) if len(known) else None
+
+
+def is_recurrent(flow: Flow, modules: Counter[str]) -> bool:
+    """Whether most of the loss happens inside one recurrent module or many calls of one module."""
+    if not modules:
+        return False
+    worst, lost = modules.most_common(1)[0]
+    nodes = [node for node in flow.nodes if node.module == worst]
+    kind = nodes[0].module_type or "" if nodes else ""
+    many = len({node.call for node in nodes}) >= flow.layout.level.max() / 8 and len({node.call for node in nodes}) > 4
+    return lost > 0.5 * sum(modules.values()) and (kind.startswith(_RECURRENT) or many)
+
+
+def is_gated(flow: Flow, modules: Counter[str]) -> bool:
+    """Whether what loses most is a gated cell: an LSTM, a GRU, or hand-made with a sigmoid that multiplies."""
+    worst = modules.most_common(1)[0][0] if modules else None
+    if any((node.module_type or "").startswith(_GATED) for node in flow.nodes if node.module == worst):
+        return True
+    return any(
+        node.op.startswith("Sigmoid")
+        and any(flow.nodes[user].op.startswith("Mul") for user in flow.layout.consumers[place])
+        for place, node in enumerate(flow.nodes)
+        if node.module == worst
+    )
+
+
+def call_decades(norms: Floats, share: float) -> float:
+    """Decades between the last calls and the first ones of a module, where the decay is steady; else 0."""
+    size = max(1, round(share * len(norms)))
+    early, late = float(norms[:size].max()), float(np.median(norms[-size:]))
+    if not (early > 0 and late > 0):
+        return 0.0
+    known = norms > 0
+    logs, calls = np.log10(norms[known]), np.flatnonzero(known)
+    steady = np.corrcoef(calls, logs)[0, 1] ** 2 > 0.6 if np.ptp(logs) > 0 else False
+    return float(np.log10(late / early)) if steady else 0.0
+
+
+def saturated_ops(flow: Flow, run: Run) -> list[int]:
+    """Ops most of whose units are saturated and that lose three decades on their own."""
+    limits = run.thresholds.flow
+    return [
+        place
+        for place, node in enumerate(flow.nodes)
+        if node.attributes
+        and (node.attributes.get("saturated") or 0) > limits.saturated
+        and node.gain is not None
+        and 0 < node.gain < 10.0**-limits.bottleneck_decades
+    ]
