@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from gradtrace.capture.oneshot import explain as explain
+    from gradtrace.capture.explain import explain as explain
     from gradtrace.capture.oneshot import graph as graph
     from gradtrace.capture.oneshot import render as render
     from gradtrace.capture.session import trace as trace
@@ -25,7 +25,7 @@ _HOMES = {
     "trace": "gradtrace.capture.session",
     "graph": "gradtrace.capture.oneshot",
     "render": "gradtrace.capture.oneshot",
-    "explain": "gradtrace.capture.oneshot",
+    "explain": "gradtrace.capture.explain",
     "load": "gradtrace.recorded",
     "Trace": "gradtrace.recorded",
     "Finding": "gradtrace.model",

@@ -21,7 +21,13 @@ from gradtrace.formulas import Derivative, derivative_of
 Place = tuple[int, int]
 """A node's number and which of its outputs."""
 
-_ADDED = {"add": ("self", "other"), "sub": ("self", "other"), "addmm": ("self",), "addmv": ("self",), "baddbmm": ("self",)}
+_ADDED = {
+    "add": ("self", "other"),
+    "sub": ("self", "other"),
+    "addmm": ("self",),
+    "addmv": ("self",),
+    "baddbmm": ("self",),
+}
 """Arguments that are only added, so that a node needs not keep them."""
 
 _ASSUMED = {"half_to_float": False, "eps": 1e-5, "momentum": 0.1}
@@ -31,7 +37,8 @@ _LIKE_OUTPUT = ("size", "shape")
 """Arguments of views and expansions, which the node's own shape gives."""
 
 _TOLERANCE = 1e-4
-"""Relative difference up to which the loss counts as the same: float32 sums differ by less, any wrong argument by more."""
+"""Relative difference up to which the loss counts as the same: float32 sums differ by less, any wrong argument by
+more."""
 
 
 class CannotRebuildError(Exception):
@@ -40,7 +47,8 @@ class CannotRebuildError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One op of the forward: the node's type name, where its inputs come from (None: no gradient), and what it saved."""
+    """One op of the forward: the node's type name, where its inputs come from (None: no gradient), and what it
+    saved."""
 
     op: str
     inputs: tuple[Place | None, ...]
@@ -68,7 +76,9 @@ class Recipe:
     def to(self, dtype: torch.dtype) -> Recipe:
         """A copy of its own with every floating tensor in `dtype`."""
         calls = {
-            number: Call(call.op, call.inputs, {name: _cast(value, dtype) for name, value in call.saved.items()}, call.shape)
+            number: Call(
+                call.op, call.inputs, {name: _cast(value, dtype) for name, value in call.saved.items()}, call.shape
+            )
             for number, call in self.calls.items()
         }
         return Recipe(calls, {number: _cast(leaf, dtype) for number, leaf in self.leaves.items()}, self.root, self.loss)
@@ -82,7 +92,9 @@ class Recipe:
             self._find_constants()
             loss = float(self.run(self.leaves))
         if not abs(loss - self.loss) <= _TOLERANCE * max(abs(loss), abs(self.loss)):
-            raise CannotRebuildError(f"run again from what the graph kept, it gives {loss:.6g} instead of {self.loss:.6g}")
+            raise CannotRebuildError(
+                f"run again from what the graph kept, it gives {loss:.6g} instead of {self.loss:.6g}"
+            )
 
     def _find_constants(self) -> None:
         values: dict[int, Sequence[Any]] = {number: (value,) for number, value in self.leaves.items()}
@@ -117,9 +129,11 @@ class Recipe:
         stack = [self.root[0]]
         while stack:
             number = stack[-1]
-            waiting = [] if number in done else [
-                place[0] for place in self.calls[number].inputs if place is not None and place[0] not in done
-            ]
+            waiting = (
+                []
+                if number in done
+                else [place[0] for place in self.calls[number].inputs if place is not None and place[0] not in done]
+            )
             if waiting:
                 stack.extend(waiting)
                 continue
@@ -135,15 +149,15 @@ class Recipe:
         try:
             result = _run_op(call, inputs)
         except (RuntimeError, TypeError, ValueError, IndexError) as error:
-            raise CannotRebuildError(f"{call.op} cannot be run from what it kept ({str(error).splitlines()[0]})") from error
+            raise CannotRebuildError(
+                f"{call.op} cannot be run from what it kept ({str(error).splitlines()[0]})"
+            ) from error
         return tuple(result) if isinstance(result, (tuple, list)) else (result,)
 
 
 def of_graph(graph: LiveGraph, root: Tensor) -> Recipe:
     """The recipe of a live graph. Raises CannotRebuildError where a node's saved tensors are gone."""
-    targets: list[dict[int, Place]] = [{} for _ in graph.nodes]
-    for source, target, input_nr, position in graph.edges:
-        targets[source][position] = (target, input_nr)
+    targets = targets_of(graph)
     calls: dict[int, Call] = {}
     leaves: dict[int, Tensor] = {}
     for number, node in enumerate(graph.nodes):
@@ -154,6 +168,14 @@ def of_graph(graph: LiveGraph, root: Tensor) -> Recipe:
         metadata = private.output_metadata(node)
         calls[number] = Call(type(node).__name__, inputs, saved_values(node), () if metadata is None else metadata[0])
     return Recipe(calls, leaves, (graph.roots[0], private.root_number(root)), float(root.detach()))
+
+
+def targets_of(graph: LiveGraph) -> list[dict[int, Place]]:
+    """For each node, where the gradient at each position of its `next_functions` goes."""
+    targets: list[dict[int, Place]] = [{} for _ in graph.nodes]
+    for source, target, input_nr, position in graph.edges:
+        targets[source][position] = (target, input_nr)
+    return targets
 
 
 def saved_values(node: private.Node) -> dict[str, Any]:

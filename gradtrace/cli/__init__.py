@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -22,6 +21,7 @@ COMMANDS = {
     "check": "gradtrace.cli.check",
     "render": "gradtrace.cli.render",
     "report": "gradtrace.cli.report",
+    "explain": "gradtrace.cli.explain",
     "rule": "gradtrace.cli.rule",
 }
 """Every command and the module whose `command` it is, in the order in which `--help` lists them."""
@@ -70,10 +70,6 @@ def _dispatch(args: Sequence[str] | None) -> int | TracedProgram:
         return 130
     except GradtraceError as error:
         return _complain(None, _one_line(str(error)))
-    except BrokenPipeError:
-        # The reader of our output has gone; the interpreter must not fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13
     except OSError as error:
         return _complain(None, f"{error.filename or 'input'}: {error.strerror or error}")
     return CLEAN if outcome is None else outcome
