@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import sys
@@ -22,6 +23,7 @@ from gradtrace.capture import births, private
 from gradtrace.capture.build import Builder
 from gradtrace.capture.errors_of_backward import explain_exception, source_dict
 from gradtrace.capture.journal import Journal
+from gradtrace.capture.kept_values import NODES, kept_values
 from gradtrace.capture.loop import SENTINELS, WATCHED_IN_FULL, LoopWatch
 from gradtrace.capture.measure import Measurement
 from gradtrace.capture.modules import ModuleWatch
@@ -101,7 +103,7 @@ class Tracer:
         self._began = time.perf_counter()
         self.sites = SiteTable()
         self.registry = Registry(self.sites)
-        self._watch = ModuleWatch(self.registry, self.sites, self.disarm)
+        self._watch = ModuleWatch(self.registry, self.sites, self.disarm, self._compiled)
         self._journal = Journal(self.sites, self._watch.now, self._switched_off)
         self._switch = GlobalSwitch(self.sites)
         self._loop = LoopWatch(self.registry, self.sites, lambda: (self.backwards, self.steps), self.disarm)
@@ -119,11 +121,14 @@ class Tracer:
         self._pending: deque[tuple[Running, Row, float]] = deque()
         self._step_now: tuple[Any, StepFlag, int, int] | None = None
         self._poisoned = False
+        self._explained = False
         self._undo: list[Callable[[], None]] = []
         self._armed = False
         self._resting = False
+        self._opaque = False
         self.active = False
-        for number, module in enumerate(models):
+        self._given = list(models)
+        for number, module in enumerate(self._given):
             self.registry.add_root(
                 module, type(module).__name__ if number == 0 else f"{type(module).__name__}_{number + 1}"
             )
@@ -137,6 +142,9 @@ class Tracer:
         self._loop.install(self._before_step, self._after_step)
         self._undo.append(self._loop.remove)
         self._undo.append(self._switch.patch())
+        self._undo.append(private.patch_attribute(torch, "compile", self._noting_compile))
+        if private.has_compiled_frames() or any(private.is_compiled(module) for module in self._given):
+            self._compiled()
         self._arm_or_not()
 
     def stop(self) -> None:
@@ -178,6 +186,27 @@ class Tracer:
             "the trace so far is kept"
         )
 
+    # ---- torch.compile
+
+    def _noting_compile(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def compile_(*args: Any, **kwargs: Any) -> Any:
+            self._compiled()
+            return original(*args, **kwargs)
+
+        return compile_
+
+    def _compiled(self) -> None:
+        """Part of the program is compiled: module hooks and the journal would be compiled into it, so they stay off.
+
+        Gradients, updates and graphs are recorded all the same; a compiled region is one node of the graph.
+        """
+        if self.active and not self._opaque:
+            self._opaque = True
+            self._watch.remove()
+            self._leave_journal()
+            self._put_event("compiled", self.backwards, {"message": "torch.compile is in use: no modules and lines inside"})
+
     # ---- arming
 
     def _arm_or_not(self) -> None:
@@ -185,7 +214,7 @@ class Tracer:
         self._watch.next_forward()
         self._journal.next_forward()
         self._armed = self._schedule.arm_next(self.backwards + 1)
-        close = self._armed or self.options.replay
+        close = (self._armed or self.options.replay) and not self._opaque
         if close:
             self._watch.install()
         else:
@@ -350,6 +379,18 @@ class Tracer:
         if running.armed and not running.flags & BackwardFlag.CREATE_GRAPH and self.options.graph != "off":
             running.measurement = Measurement(graph)
             running.flags |= BackwardFlag.MEASURED
+            self._keep_values(running, graph)
+
+    def _keep_values(self, running: Running, graph: LiveGraph) -> None:
+        """Keep the numbers of a small graph for `gradtrace explain`."""
+        if len(running.roots) != 1 or len(graph.nodes) > NODES:
+            return
+        sequences = (private.node_sequence(node) for node in graph.nodes)
+        if any(number is not None and self._sightings.is_hooked(number) for number in sequences):
+            return
+        values = kept_values(graph, running.roots[0])
+        if values is not None:
+            self._put_event("values", running.number, values)
 
     def _keep_for_replay(self, running: Running, args: tuple[Any, ...]) -> tuple[Any, ...]:
         if not self.options.replay or args[2] or running.graph is None:
@@ -392,6 +433,7 @@ class Tracer:
         if bad and not self._poisoned:
             self._schedule.trigger(urgent=True)
         self._poisoned = bad or births.is_bad(running.loss)
+        self._explained = self._explained and self._poisoned
         self._arm_or_not()
         self._schedule.looked(running.overhead, in_turn=not running.armed)
 
@@ -481,7 +523,7 @@ class Tracer:
 
     def _backward_birth(self, running: Running, args: tuple[Any, ...]) -> None:
         graph, found = running.graph, None
-        if self._poisoned:
+        if self._explained:
             return
         if running.measurement is not None:
             found = births.measured_birth(running.measurement.nodes)
@@ -506,10 +548,13 @@ class Tracer:
             "exact": True,
             "evidence": evidence,
         }
+        self._explained = True
         self._put_event("nonfinite", running.number, payload)
 
     def _forward_birth(self, running: Running) -> None:
-        birth = None if self._poisoned else births.forward_birth(self._journal.calls, running.roots)
+        if self._explained:
+            return
+        birth = births.forward_birth(self._journal.calls, running.roots)
         if birth is None:
             if not self._poisoned:
                 self._schedule.trigger(urgent=True)
@@ -527,6 +572,7 @@ class Tracer:
             "exact": call is not None or birth.direction != "forward",
             "evidence": birth.evidence,
         }
+        self._explained = True
         self._put_event("nonfinite", running.number, payload)
 
     # ---- what is written
