@@ -48,10 +48,17 @@ class ModuleWatch:
     module called at top level that is not known yet becomes a root.
     """
 
-    def __init__(self, registry: Registry, sites: SiteTable, guard: Callable[[BaseException], None]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        sites: SiteTable,
+        guard: Callable[[BaseException], None],
+        on_compiled: Callable[[], None],
+    ) -> None:
         self._registry = registry
         self._sites = sites
         self._guard = guard
+        self._on_compiled = on_compiled
         self._handles: list[Any] = []
         self._stack: list[_Open] = []
         self._thread = threading.get_ident()
@@ -115,6 +122,9 @@ class ModuleWatch:
             return
         try:
             name, kind = self._name(module)
+            if private.is_compiled(module):
+                self._on_compiled()
+                return
             self._registry.count_call(name, module, torch.is_grad_enabled())
             count = self._counts[name] = self._counts.get(name, 0) + 1
             if len(self.calls) >= INTERVAL_LIMIT:

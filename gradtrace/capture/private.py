@@ -7,6 +7,7 @@
 | `Node._input_metadata`, `Node._saved_*` | shapes and saved tensors of a node | 2.6, 2.13 |
 | `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls | 2.6, 2.13, 2.15 |
 | `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines | 2.6, 2.13 |
+| `torch._dynamo.utils.counters`, `Module._compiled_call_impl` | whether `torch.compile` is at work | 2.6, 2.13 |
 | `torch.nn.utils.clip_grad._clip_grads_with_norm_`, `_get_total_norm` | clipping, however it was imported | 2.6, 2.13 |
 
 Each is looked up when a tracer starts; what is missing switches off what needs it and is said once.
@@ -15,6 +16,7 @@ Each is looked up when a tracer starts; what is missing switches off what needs 
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -140,6 +142,17 @@ def push_mode(mode: torch.overrides.TorchFunctionMode) -> None:
 def pop_mode() -> None:
     """Take the innermost torch function mode off."""
     torch.overrides._pop_mode()  # type: ignore[no-untyped-call]
+
+
+def is_compiled(module: torch.nn.Module) -> bool:
+    """Whether calling the module runs code of `torch.compile`."""
+    return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
+
+
+def has_compiled_frames() -> bool:
+    """Whether `torch.compile` has compiled anything in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return dynamo is not None and sum(dynamo.counters["frames"].values()) > 0
 
 
 def root_node(root: Any) -> Node | None:

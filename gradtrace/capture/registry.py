@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FrameType
 from typing import Any
 
@@ -133,6 +133,10 @@ class Registry:
 
     def add_loose_leaf(self, tensor: Tensor, frame: FrameType | None) -> int:
         """Register a leaf that belongs to no module, named by the variable that holds it."""
+        if isinstance(tensor, nn.Parameter):
+            found = self._find_in_sight(tensor, frame)
+            if found is not None:
+                return found
         kind = "parameter" if isinstance(tensor, nn.Parameter) else "input"
         name = _variable_name(frame, tensor) or "leaf"
         known = self._loose.get((name, tuple(tensor.shape)))
@@ -142,6 +146,14 @@ class Registry:
             return known
         number = self._loose[name, tuple(tensor.shape)] = self._add_leaf(tensor, name, None, kind)
         return number
+
+    def _find_in_sight(self, parameter: nn.Parameter, frame: FrameType | None) -> int | None:
+        """The parameter's number, once the module in sight that owns it is registered as a root."""
+        holder, name = _holder(frame, lambda module: any(other is parameter for other in module.parameters()))
+        if holder is None:
+            return None
+        self.add_root(holder, name or type(unwrap(holder)).__name__)
+        return self.number(parameter)
 
     def _is_free(self, number: int, kind: str) -> bool:
         """Whether a loose leaf's number may pass to another tensor: an input made anew each time, or one that is
@@ -188,8 +200,8 @@ class Registry:
 
     def discover(self, module: nn.Module, frame: FrameType | None) -> None:
         """Register the root that a module called at top level belongs to, named by the variable that holds it."""
-        holder, name = _holder(frame, module)
-        self.add_root(holder, name or type(unwrap(holder)).__name__)
+        holder, name = _holder(frame, lambda candidate: any(member is module for member in candidate.modules()))
+        self.add_root(holder or module, name or type(unwrap(holder or module)).__name__)
 
     def refresh(self) -> None:
         """Look again at every root for modules and parameters that were added since."""
@@ -285,6 +297,8 @@ class Registry:
         if number is None:
             self.refresh()
             number = self.number(parameter)
+        if number is None and isinstance(parameter, nn.Parameter):
+            number = self._find_in_sight(parameter, frame)
         if number is None:
             return self._add_leaf(parameter, _variable_name(frame, parameter) or fallback, None, "parameter")
         self._leaves[number].kind = "parameter"
@@ -363,21 +377,19 @@ def _variable_name(frame: FrameType | None, thing: Any) -> str | None:
     return None
 
 
-def _holder(frame: FrameType | None, module: nn.Module) -> tuple[nn.Module, str | None]:
-    """The largest module that some variable in sight holds and that contains `module`, with that variable's name."""
-    best: nn.Module = module
+def _holder(
+    frame: FrameType | None, contains: Callable[[nn.Module], bool]
+) -> tuple[nn.Module | None, str | None]:
+    """The largest module that some variable in sight holds and that `contains` what is sought, with its variable's name."""
+    best: nn.Module | None = None
     best_name: str | None = None
     best_size = 0
     seen: set[int] = set()
-    for name, value in _scopes(frame):
+    owner = None if frame is None else frame.f_locals.get("self")
+    for name, value in [*_scopes(frame), (None, owner)]:
         if isinstance(value, nn.Module) and id(value) not in seen:
             seen.add(id(value))
-            members = list(value.modules())
-            if len(members) > best_size and any(member is module for member in members):
-                best, best_name, best_size = value, name, len(members)
-    owner = frame.f_locals.get("self") if frame is not None else None
-    if isinstance(owner, nn.Module):
-        members = list(owner.modules())
-        if len(members) > best_size and any(member is module for member in members):
-            return owner, None
+            size = sum(1 for _ in value.modules())
+            if size > best_size and contains(value):
+                best, best_name, best_size = value, name, size
     return best, best_name
