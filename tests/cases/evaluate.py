@@ -135,7 +135,7 @@ def diagnose(script: Path, folder: Path) -> list[JSON]:
     if broken or not trace.exists():
         raise RuntimeError(broken[0] if broken else f"no trace was written: {last_line(run.stderr)}")
     check = gradtrace("check", str(trace), "--format", "json", folder=folder)
-    if check.returncode not in {0, 1}:
+    if check.returncode not in {0, 1} or not check.stdout:
         raise RuntimeError(f"check exited {check.returncode}: {last_line(check.stderr)}")
     findings: list[JSON] = json.loads(check.stdout)["findings"]
     return findings

@@ -1,7 +1,7 @@
 """Text generator trained through argmax tokens: the generator receives nothing.
 
 Source: "argmax is not differentiable" questions, e.g. SeqGAN-style losses on
-https://discuss.pytorch.org/t/differentiable-argmax/33020.
+the PyTorch forum.
 expect: {"code": "GT301", "where": {"parameter": ["policy.0.weight", "policy.2.weight", "Rewriter.policy.0.weight", "Rewriter.policy.2.weight"]}, "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """Gradual unfreezing: the optimizer was built over the trainable parameters of the first phase only.
 
-Source: "How to freeze / unfreeze layers and the optimizer" (https://discuss.pytorch.org/t/how-the-pytorch-freeze-network-in-some-layers-only-the-rest-of-the-training/7088).
+Source: "How to freeze / unfreeze layers and the optimizer" (PyTorch forum).
 expect: {"code": "GT402", "where": {"parameter": ["encoder.0.weight", "encoder.0.bias", "encoder.2.weight", "encoder.2.bias"]}, "line": false}
 """
 import torch

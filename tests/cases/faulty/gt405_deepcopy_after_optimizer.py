@@ -1,6 +1,6 @@
 """The optimizer holds the parameters of a model that was then replaced by its copy.
 
-Source: https://github.com/huggingface/accelerate/issues/2665 family of faults as studied by TrainCheck (Jiang et al., OSDI 2025):
+Source: wrappers that return another object, one of the fault families studied by TrainCheck (Jiang et al., OSDI 2025):
 the optimizer's parameters are not the model's.
 expect: {"code": ["GT405", "GT402"], "line": false, "also": ["GT405", "GT402", "GT403", "GT401"]}
 """

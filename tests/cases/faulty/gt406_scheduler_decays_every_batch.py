@@ -1,6 +1,6 @@
 """ExponentialLR stepped once a batch instead of once an epoch: the learning rate dies at once.
 
-Source: "scheduler.step() in the inner loop" (https://discuss.pytorch.org/t/how-to-use-torch-optim-lr-scheduler-exponentiallr/12444).
+Source: "scheduler.step() in the inner loop" (PyTorch forum, learning-rate schedulers).
 expect: {"code": "GT406", "line": false}
 """
 import torch
