@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from gradtrace.graphs.collector import paused_collector
 from gradtrace.graphs.contract import contract
 from gradtrace.graphs.health import with_health
 from gradtrace.graphs.measure import gain, gradient_through, total
-from gradtrace.graphs.modules import ModuleTree, depth_of, lineage, local_name, parent
+from gradtrace.graphs.modules import ModuleNode, ModuleTree, depth_of, lineage, local_name, parent
 from gradtrace.graphs.prune import chains, prune, stretches
 from gradtrace.graphs.repeats import superpose
 from gradtrace.graphs.types import LEAVES, Facts, Graph, is_view
@@ -46,7 +47,7 @@ def fold(
     health stand apart) or one for each call ("apart").
 
     A box (kind "module") carries totals: `nodes`, `parameters`, `saved_bytes`, `seconds`, `ops`, `grad_norm` in,
-    `grad_out`, `gain`, `health`. Siblings in a row of equal structure and health become one, with `repeats` and the
+    `grad_out`, `gain`, `health`, and the first and last of its `calls` where there are several. Siblings in a row of equal structure and health become one, with `repeats` and the
     `grad_range` over them. `scope` holds the paths of the open modules around a node, which the graph's `scopes`
     describes.
 
@@ -111,8 +112,11 @@ class Folder:
             is_leaf = graph.nodes[target].get("kind") in LEAVES
             return is_leaf and left is not None and right is not None and left.path == right.path
 
+        boxes = Counter(stretch.path for stretch in set(groups.values()))
+
         def describe(key: Stretch, members: list[int]) -> Facts:
-            return _box_facts(graph, self.tree, key, members)
+            calls = (key.first, key.last) if boxes[key.path] > 1 or key.last > 1 else None
+            return _box_facts(graph, self.tree.modules[key.path], members) | {"calls": calls}
 
         return superpose(contract(graph, groups, describe, drop=carries_weight_share), self.tree, self.aliases)
 
@@ -156,17 +160,16 @@ class Folder:
         return result if len(result) <= budget else stretches(result, budget)
 
 
-def _box_facts(graph: Graph, tree: ModuleTree, key: Stretch, members: list[int]) -> Facts:
+def _box_facts(graph: Graph, module: ModuleNode, members: list[int]) -> Facts:
     entered, left = gradient_through(graph, set(members))
     parts = [graph.nodes[node] for node in members]
     return total(parts) | {
         "op": None,
         "kind": "module",
-        "name": local_name(key.path),
-        "module": key.path,
-        "module_type": tree.modules[key.path].type,
-        "scope": lineage(parent(key.path)),
-        "calls": (key.first, key.last),
+        "name": local_name(module.path),
+        "module": module.path,
+        "module_type": module.type,
+        "scope": lineage(parent(module.path)),
         "grad_norm": entered,
         "grad_out": left,
         "gain": gain(entered, left),

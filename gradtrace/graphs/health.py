@@ -89,29 +89,29 @@ def _all_facts(graph: Graph) -> Iterable[Facts]:
 
 
 def _excuse_tails(graph: Graph) -> None:
-    tails = _tails(graph)
-    starved = [node for node, facts in graph.nodes(data=True) if facts["health"] == "vanishing" and node not in tails]
+    ends = tails(graph)
+    starved = [node for node, facts in graph.nodes(data=True) if facts["health"] == "vanishing" and node not in ends]
     inherited: set[int] = set()
     while starved:
-        fresh = [target for target in graph.successors(starved.pop()) if target in tails and target not in inherited]
+        fresh = [node for node in graph.successors(starved.pop()) if node in ends and node not in inherited]
         inherited.update(fresh)
         starved.extend(fresh)
-    for node in tails - inherited:
+    for node in ends - inherited:
         for facts in (graph.nodes[node], *(edge for _, _, edge in graph.in_edges(node, data=True))):
             if facts["health"] == "vanishing":
                 facts["health"] = "ok"
 
 
-def _tails(graph: Graph) -> set[int]:
+def tails(graph: Graph) -> set[int]:
     """Leaves, and the views between a leaf and the op that uses it."""
-    tails = {node for node, kind in graph.nodes(data="kind") if kind in LEAVES}
-    stack = list(tails)
+    found = {node for node, kind in graph.nodes(data="kind") if kind in LEAVES}
+    stack = list(found)
     while stack:
         for source in graph.predecessors(stack.pop()):
-            if source not in tails and graph.out_degree(source) == 1 and is_view(graph.nodes[source].get("op")):
-                tails.add(source)
+            if source not in found and graph.out_degree(source) == 1 and is_view(graph.nodes[source].get("op")):
+                found.add(source)
                 stack.append(source)
-    return tails
+    return found
 
 
 def worst(healths: Iterable[str]) -> str:

@@ -21,7 +21,8 @@ class Cluster:
 def clusters(graph: Graph) -> Cluster:
     """The frames of a drawing, nested as the modules are.
 
-    A module gets none where it would frame one node only, or nothing but one other frame.
+    A module gets none where it would frame one node only, or nothing but one other frame, or several calls of a mere
+    function (an activation used here and there): their places are not one place.
     """
     top = Cluster("")
     known = {"": top}
@@ -32,7 +33,7 @@ def clusters(graph: Graph) -> Cluster:
                 known[parent(path)].inner.append(known[path])
         known[innermost(facts)].nodes.append(node)
     for path in sorted(known, key=lambda path: path.count("."), reverse=True):
-        known[path].inner = [frame for inner in known[path].inner for frame in _simplified(inner, known[path])]
+        known[path].inner = [frame for inner in known[path].inner for frame in _simplified(graph, inner, known[path])]
     return top
 
 
@@ -47,11 +48,18 @@ def innermost(facts: Facts) -> str:
     return around[-1] if around else ""
 
 
-def _simplified(frame: Cluster, around: Cluster) -> Iterable[Cluster]:
+def _simplified(graph: Graph, frame: Cluster, around: Cluster) -> Iterable[Cluster]:
     """`frame`, or what is left where it is not worth drawing; its nodes then go to the frame around it."""
     if len(frame.inner) == 1 and not frame.nodes:
         return frame.inner
-    if not frame.inner and len(frame.nodes) == 1:
+    if not frame.inner and (len(frame.nodes) == 1 or _is_function(graph, frame.nodes)):
         around.nodes.extend(frame.nodes)
         return ()
     return (frame,)
+
+
+def _is_function(graph: Graph, nodes: Iterable[int]) -> bool:
+    """Whether all nodes are ops of several calls, and no parameter is among them."""
+    facts = [graph.nodes[node] for node in nodes]
+    bare = all(part.get("kind") == "op" and not part.get("leaves") for part in facts)
+    return bare and len({part.get("call") for part in facts}) > 1

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import PurePath
 from urllib.parse import quote
 
-from gradtrace.graphs.types import LEAVES, Facts, Graph, is_view
+from gradtrace.graphs.health import tails
+from gradtrace.graphs.types import Facts, Graph
 from gradtrace.renderers.drawing import palette
 from gradtrace.renderers.drawing.clusters import Cluster, clusters
 from gradtrace.renderers.drawing.escape import html, quoted
@@ -43,8 +44,12 @@ def _lines(graph: Graph, scale: Scale, rankdir: str, positions: Positions | None
         for node, (x, y) in positions.items():
             attributes = _node(graph.nodes[node], scale, "", detailed=detailed)
             yield f"n{node} {_list({**attributes, 'pos': quoted(f'{x:.0f},{y:.0f}')})}"
+    ends = tails(graph)
     for source, target, facts in graph.edges(data=True):
-        yield f"n{source} -> n{target} {_list(_edge(graph, source, target, facts, scale))}"
+        attributes = _edge(
+            graph, source, target, facts, scale, aside=target in ends and graph.nodes[target].get("kind") != "input"
+        )
+        yield f"n{source} -> n{target} {_list(attributes)}"
     yield "}"
 
 
@@ -157,14 +162,14 @@ def file_url(path: str) -> str:
     return ("file://" if posix.startswith("/") else "") + quote(posix)
 
 
-def _edge(graph: Graph, source: int, target: int, facts: Facts, scale: Scale) -> Attributes:
+def _edge(graph: Graph, source: int, target: int, facts: Facts, scale: Scale, *, aside: bool) -> Attributes:
+    """An edge's attributes; `aside` keeps its target beside its source, out of the main way of the gradient."""
     colour, width, style = scale.edge(facts)
     text = edge_tooltip(graph.nodes[source], graph.nodes[target], facts)
-    main = graph.nodes[target].get("kind") not in LEAVES and not is_view(graph.nodes[target].get("op"))
     attributes = {
         "color": quoted(colour),
         "penwidth": str(width),
-        "weight": "8" if main else "1",
         "tooltip": quoted(text),
+        **({"minlen": "0"} if aside else {"weight": "8"}),
     }
     return attributes if style == "solid" else attributes | {"style": style}

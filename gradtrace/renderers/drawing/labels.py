@@ -90,10 +90,10 @@ def _join(*parts: str | None) -> str:
 
 
 def _calls(facts: Facts) -> str | None:
-    first, last = facts.get("calls") or (1, 1)
-    if first == last:
-        return None if first == 1 else f"call {first}"
-    return f"calls {first}\u2013{last}"
+    if not facts.get("calls"):
+        return None
+    first, last = facts["calls"]
+    return f"call {first}" if first == last else f"calls {first}\u2013{last}"
 
 
 def _parameters(facts: Facts) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable
 
 from gradtrace.graphs.health import DECADES
@@ -12,22 +13,29 @@ from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.escape import html
 from gradtrace.renderers.drawing.scale import Scale
 
+WIDEST = 72
+"""Characters of a line of the heading; a wider one would pull the legend apart."""
+
 
 def heading(graph: Graph, scale: Scale) -> str:
     """An HTML-like table: which backward, its loss and counts, then what the colours mean."""
+    cells = [cell for entry in _entries(graph, scale) for cell in (_swatch(*entry[:2]), _text(entry[2]))]
+    lines = [line for text in (graph.graph.get("view", ""), subtitle(graph)) for line in textwrap.wrap(text, WIDEST)]
+    span = f'colspan="{len(cells) + 1}" align="left"'
     rows = [
-        f'<tr><td align="left"><font point-size="16"><b>{html(_title(graph))}</b></font></td></tr>',
-        f'<tr><td align="left"><font point-size="10" color="{palette.MUTED}">{html(subtitle(graph))}</font></td></tr>',
-        f'<tr><td align="left">{_legend(graph, scale)}</td></tr>',
+        f'<td {span}><font point-size="16"><b>{html(heading_text(graph))}</b></font></td>',
+        *(f'<td {span}><font point-size="10" color="{palette.MUTED}">{html(line)}</font></td>' for line in lines),
+        "".join(cells) + "<td></td>",
     ]
-    return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="2">{"".join(rows)}</table>>'
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="2">{body}</table>>'
 
 
-def _title(graph: Graph) -> str:
+def heading_text(graph: Graph) -> str:
+    """Which backward the drawing is of."""
     facts = graph.graph
     word = "Gradient call" if facts.get("kind") == "grad" else "Backward"
-    title = f"{word} {facts['backward']}" if facts.get("backward") else "Autograd graph"
-    return title + (f" \u00b7 {facts['view']}" if facts.get("view") else "")
+    return f"{word} {facts['backward']}" if facts.get("backward") else "Autograd graph"
 
 
 def subtitle(graph: Graph) -> str:
@@ -44,14 +52,6 @@ def subtitle(graph: Graph) -> str:
         "" if facts.get("measured", True) else "gradients not measured",
     ]
     return " \u00b7 ".join(filter(None, parts))
-
-
-def _legend(graph: Graph, scale: Scale) -> str:
-    entries = list(_entries(graph, scale))
-    cells = "".join(f"{_swatch(colour, height)}{_text(text)}" for colour, height, text in entries)
-    return (
-        f'<table border="0" cellborder="0" cellspacing="0" cellpadding="2"><tr>{cells}</tr></table>' if cells else " "
-    )
 
 
 def _swatch(colour: str, height: int) -> str:

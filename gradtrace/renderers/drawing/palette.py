@@ -38,7 +38,7 @@ HEALTH = {
 FLOW = ("#b9c8d8", "#8fa8c2", "#6687a8", "#41678c", "#234a6e", "#0d2e4d")
 """Healthy gradients, from small to large."""
 
-HEAT = ("#ffffff", "#e6f0ea", "#c3ddcf", "#93c2ab", "#5c9f82", "#2f7a5b")
+HEAT = ("#ffffff", "#eaf5ee", "#d3eadb", "#b8dcc5", "#99ccab", "#78b990")
 """Share of time or memory, from none to most."""
 
 SHRINK, GROW = ("#fdf0d9", "#f5c97a", "#e39a2d"), ("#e9e3f4", "#bfa9df", "#8d68c4")
@@ -72,11 +72,11 @@ DARK = {
     "#41678c": "#769dc4",
     "#234a6e": "#9dbfe0",
     "#0d2e4d": "#cfe3f7",
-    "#e6f0ea": "#15241d",
-    "#c3ddcf": "#1b3a2c",
-    "#93c2ab": "#22573f",
-    "#5c9f82": "#2b7a57",
-    "#2f7a5b": "#37a374",
+    "#eaf5ee": "#14211a",
+    "#d3eadb": "#183226",
+    "#b8dcc5": "#1d4532",
+    "#99ccab": "#235a40",
+    "#78b990": "#2a704f",
     "#f5c97a": "#6b4a10",
     "#e39a2d": "#a36b12",
     "#e9e3f4": "#261d38",

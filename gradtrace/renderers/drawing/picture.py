@@ -10,6 +10,7 @@ from gradtrace.renderers.drawing import engine as engines
 from gradtrace.renderers.drawing.dot import to_dot
 from gradtrace.renderers.drawing.hubs import split_hubs
 from gradtrace.renderers.drawing.layered import place
+from gradtrace.renderers.drawing.legend import heading_text
 from gradtrace.renderers.drawing.scale import scale_of
 from gradtrace.renderers.drawing.svg import finish
 
@@ -45,7 +46,7 @@ def draw(
     """
     graph = split_hubs(with_health(graph))
     picture = _laid_out(graph, format, color, rankdir, engine)
-    return finish(picture.decode(), standalone=standalone).encode() if format == "svg" else picture
+    return finish(picture.decode(), heading_text(graph), standalone=standalone).encode() if format == "svg" else picture
 
 
 def _laid_out(graph: Graph, format: str, color: str, rankdir: str, engine: str | None) -> bytes:
