@@ -132,7 +132,7 @@ class Writer:
         self.put_meta({"closed": True})
         self._log.compact()
         self.flush()
-        self._connection.execute("PRAGMA incremental_vacuum").fetchall()
+        self._connection.executescript("PRAGMA incremental_vacuum")  # execute() would stop after one page
         with contextlib.suppress(sqlite3.OperationalError):  # a reader is at it: SQLite tidies up when it leaves
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self._connection.execute("PRAGMA journal_mode=DELETE").fetchall()

@@ -142,6 +142,12 @@ def test_another_database_is_refused(path):
         Recording(path)
 
 
+def test_a_statistic_with_a_gap_is_refused(whole, path):
+    alter(whole, path, "UPDATE block SET first = 1000000")
+    with pytest.raises(UnreadableTraceError, match="a block is missing"):
+        Recording(path).statistic("norm")
+
+
 def test_a_newer_trace_is_refused(whole, path):
     alter(whole, path, f"PRAGMA user_version={SCHEMA_VERSION + 1}")
     with pytest.raises(
@@ -170,7 +176,6 @@ def test_a_newer_trace_is_refused(whole, path):
         "UPDATE block SET rows = 1000000000000",
         "UPDATE block SET parameters = -1",
         "UPDATE block SET first = 1",
-        "UPDATE block SET first = 1000000",
         "UPDATE block SET backwards = x'00'",
         "UPDATE sample SET size = 1000000000000",
         "UPDATE snapshot SET head = '[]'",
