@@ -43,7 +43,7 @@ class Forward(ABC):
         backward, forward = [], []
         for _ in range(_REPEATS):
             loss, leaves = self.loss()
-            backward.append(_seconds(lambda: torch.autograd.grad(loss, leaves, allow_unused=True)))  # noqa: B023  run at once
+            backward.append(_seconds(lambda: private.run_engine(loss, leaves)))  # noqa: B023  run at once
             forward.append(_seconds(lambda: self._value({})))
         return min(backward), min(forward)
 
@@ -62,12 +62,13 @@ class RebuiltForward(Forward):
         self._recipe = recipe
 
     def _value(self, changed: Mapping[int, Tensor]) -> float:
-        with private.without_grad():
+        with torch._C.DisableTorchFunction(), private.without_grad():
             return float(self._recipe.run({**self.leaves, **changed}))
 
     def loss(self) -> tuple[Tensor, list[Tensor]]:
         leaves = {number: leaf.clone().requires_grad_() for number, leaf in self.leaves.items()}
-        return self._recipe.run(leaves), list(leaves.values())
+        with torch._C.DisableTorchFunction():
+            return self._recipe.run(leaves), list(leaves.values())
 
 
 class ProgramForward(Forward):

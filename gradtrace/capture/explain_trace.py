@@ -13,6 +13,7 @@ from gradtrace.capture.explain import Walk, chosen, plain_name
 from gradtrace.capture.kept_values import recipe_of
 from gradtrace.capture.recipe import CannotRebuildError
 from gradtrace.capture.walk import LiveGraph
+from gradtrace.errors import GradtraceError
 from gradtrace.explanation import Explanation
 from gradtrace.formulas import derivative_of
 from gradtrace.model import Edge, Event, Node, Snapshot
@@ -29,9 +30,11 @@ _TOLERANCE = 1e-3
 def explain_trace(trace: Trace, backward: int = -1, *, path: str | None = None, rank: int = 0) -> Explanation:
     """The chain rule of a recorded backward (negative counts from the end); `path` as in `gradtrace.explain`.
 
-    Raises GradtraceError where the trace holds no graph, or not that path.
+    Raises GradtraceError where the trace has no such backward, no graph, or not that path.
     """
     recording = trace.recording(rank)
+    if not 1 <= abs(backward) <= len(recording):
+        raise GradtraceError(f"{trace.path} has no backward {backward} (it has {len(recording)})")
     snapshot = recording.snapshot(backward)
     event = _values_near(recording, snapshot, backward)
     notes: list[str] = []

@@ -31,7 +31,8 @@ _ADDED = {
 """Arguments that are only added, so that a node needs not keep them."""
 
 _ASSUMED = {"half_to_float": False, "eps": 1e-5, "momentum": 0.1}
-"""Arguments that no node keeps, at torch's usual values; where another one matters, the loss comes out different."""
+"""Arguments that no node keeps, at torch's usual values (of optional ones, None); where another one matters, the loss
+comes out different."""
 
 _LIKE_OUTPUT = ("size", "shape")
 """Arguments of views and expansions, which the node's own shape gives."""
@@ -240,8 +241,8 @@ def _argument(argument: Any, call: Call, given: Mapping[str, Any]) -> Any:
         return argument.default_value
     if name == _unknown_summand(call):
         return torch.zeros(())
-    if name in _ASSUMED:
-        return _ASSUMED[name]
+    if name in _ASSUMED or "Optional" in str(argument.type):
+        return _ASSUMED.get(name)
     raise CannotRebuildError(f"{call.op} did not keep its argument {name!r}")
 
 
