@@ -24,6 +24,7 @@ _PATIENCE = 10.0
 DAMAGE = (
     sqlite3.Error,
     zlib.error,
+    OSError,
     ValueError,
     TypeError,
     KeyError,
@@ -33,7 +34,7 @@ DAMAGE = (
     RecursionError,
     MemoryError,
 )
-"""What decoding damaged content can raise."""
+"""What opening a file and decoding damaged content can raise."""
 
 
 def read_only(path: Path) -> sqlite3.Connection:
@@ -59,10 +60,10 @@ class TraceFile:
     @contextlib.contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """One consistent state of the trace; whatever fails inside becomes an UnreadableTraceError."""
-        if not self.path.is_file():
-            what = "is a folder, not a trace file" if self.path.is_dir() else "does not exist"
-            raise UnreadableTraceError(f"{self.path} {what}; give the path of a .gradtrace file")
         try:
+            if not self.path.is_file():
+                what = "is a folder, not a trace file" if self.path.is_dir() else "does not exist"
+                raise UnreadableTraceError(f"{self.path} {what}; give the path of a .gradtrace file")
             with contextlib.closing(self._connect()) as connection:
                 self._check(connection)
                 yield connection
@@ -112,7 +113,7 @@ class TraceFile:
             return UnreadableTraceError(f"{self.path} is no gradtrace trace; give a file that gradtrace wrote")
         if isinstance(error, sqlite3.OperationalError) and "locked" in reason:
             return UnreadableTraceError(f"{self.path} is locked by another program; try again when it has finished")
-        if isinstance(error, sqlite3.OperationalError) and "unable to open" in reason:
+        if isinstance(error, OSError) or (isinstance(error, sqlite3.OperationalError) and "unable to open" in reason):
             return UnreadableTraceError(f"{self.path} cannot be opened; check that you may read it and its folder")
         return UnreadableTraceError(f"{self.path} is damaged ({reason}); restore a copy or record it again")
 

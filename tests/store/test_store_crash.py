@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -146,22 +147,14 @@ AS_NOBODY = """
 
 
 @pytest.fixture
-def locked_folder(tmp_path):
-    """A folder that its visitors may read; the folders above it, made by pytest for the user alone, are opened."""
-    folder = tmp_path / "locked"
-    folder.mkdir()
-    opened = [
-        parent
-        for parent in folder.parents
-        if parent.stat().st_uid == os.getuid() and parent.name.startswith(("pytest", "test"))
-    ]
-    modes = {parent: parent.stat().st_mode for parent in opened}
-    for parent in opened:
-        parent.chmod(0o755)
-    yield folder
-    folder.chmod(0o755)
-    for parent, mode in modes.items():
-        parent.chmod(mode)
+def locked_folder():
+    """A folder that anybody may visit, for the test to lock; tmp_path lies in one that only its owner may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        folder = Path(name, "locked")
+        folder.mkdir()
+        yield folder
+        folder.chmod(0o755)
 
 
 @pytest.mark.parametrize("state", ["closed", "killed", "killed, without -shm"])
@@ -182,6 +175,15 @@ def test_reading_in_a_read_only_folder(locked_folder, state):
     files = {file.name for file in locked_folder.iterdir()}
     assert finished(python(AS_NOBODY, path, "read")) == f"{backwards}\n"
     assert {file.name for file in locked_folder.iterdir()} == files
+
+
+def test_a_trace_that_may_not_be_read(locked_folder):
+    path = locked_folder / "a.gradtrace"
+    Writer(path, {}).close()
+    for target in (path, locked_folder):
+        target.chmod(0)
+        answer = finished(python(AS_NOBODY, path, "read"))
+        assert answer == (f"UnreadableTraceError {path} cannot be opened; check that you may read it and its folder\n")
 
 
 def test_writing_in_a_read_only_folder(locked_folder):

@@ -84,8 +84,8 @@ def read_flipped(whole, path, flips, seed):
 
 
 def test_flipped_bytes_are_noticed(whole, path):
-    outcomes = [read_flipped(whole, path, flips, seed) for seed in range(60) for flips in (1, 4, 40)]
-    assert 20 < sum(outcomes) < 160  # much of a small SQLite file is unused
+    outcomes = [read_flipped(whole, path, flips, seed) for seed in range(30) for flips in (1, 4, 40)]
+    assert 10 < sum(outcomes) < 80  # much of a small SQLite file is unused
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def batches(draw):
 
 
 @given(batches=batches(), seed=st.integers(0, 2**32), close=st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_rows_read_back_equal(tmp_path_factory, batches, seed, close):
     path = tmp_path_factory.mktemp("rows") / "a.gradtrace"
     random = np.random.default_rng(seed)
@@ -171,7 +171,7 @@ snapshots = st.builds(
 
 
 @given(snapshot=snapshots)
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_snapshots_read_back_equal(tmp_path_factory, snapshot):
     path = tmp_path_factory.mktemp("snapshots") / "a.gradtrace"
     writer = Writer(path, {})
@@ -201,7 +201,7 @@ def test_snapshots_read_back_equal(tmp_path_factory, snapshot):
     ),
     meta=st.dictionaries(st.text(st.characters(codec="utf-8"), min_size=8), payloads, max_size=3),
 )  # fmt: skip
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_nouns_read_back_equal(tmp_path_factory, parameters, modules, groups, sources, events, findings, meta):
     path = tmp_path_factory.mktemp("nouns") / "a.gradtrace"
     named = [Parameter(number, *facts, aliases=(facts[0],)) for number, facts in enumerate(parameters)]
