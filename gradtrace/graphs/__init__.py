@@ -9,6 +9,7 @@ from gradtrace.graphs.files import dump_graph, parse_graph, read_graph, write_gr
 from gradtrace.graphs.focus import around, between, focus, mark
 from gradtrace.graphs.fold import fold
 from gradtrace.graphs.health import Profile, profile, with_health
+from gradtrace.graphs.infer import infer_modules
 from gradtrace.graphs.paths import Paths, Way, paths
 from gradtrace.graphs.prune import chains, prune, stretches
 
@@ -25,6 +26,7 @@ __all__ = [
     "focus",
     "fold",
     "from_networkx",
+    "infer_modules",
     "mark",
     "parse_graph",
     "paths",

@@ -12,6 +12,7 @@ from gradtrace.graphs.calls import Stretch, group_calls
 from gradtrace.graphs.collector import paused_collector
 from gradtrace.graphs.contract import contract
 from gradtrace.graphs.health import with_health
+from gradtrace.graphs.infer import infer_modules
 from gradtrace.graphs.measure import gain, gradient_through, total
 from gradtrace.graphs.modules import ModuleNode, ModuleTree, depth_of, lineage, local_name, parent
 from gradtrace.graphs.prune import chains, prune, stretches
@@ -47,15 +48,15 @@ def fold(
     health stand apart) or one for each call ("apart").
 
     A box (kind "module") carries totals: `nodes`, `parameters`, `saved_bytes`, `seconds`, `ops`, `grad_norm` in,
-    `grad_out`, `gain`, `health`, and the first and last of its `calls` where there are several. Siblings in a row of equal structure and health become one, with `repeats` and the
-    `grad_range` over them. `scope` holds the paths of the open modules around a node, which the graph's `scopes`
-    describes.
+    `grad_out`, `gain`, `health`, and the first and last of its `calls` where there are several. Siblings in a row of
+    equal structure and health become one, with `repeats` and the `grad_range` over them. `scope` holds the paths of
+    the open modules around a node, which the graph's `scopes` describes.
 
     Raises GradtraceError for a module that the graph does not have, and for unknown `calls`.
     """
     if calls not in ("together", "apart"):
         raise GradtraceError(f"calls is {calls!r}, expected 'together' or 'apart'")
-    folder = Folder(with_health(graph), calls)
+    folder = Folder(with_health(infer_modules(graph)), calls)
     folder.check_names([*(modules or ()), *keep])
     if modules is not None or depth is not None:
         return folder.fold(Cut(None if modules is None else frozenset(modules), depth, frozenset(keep)))

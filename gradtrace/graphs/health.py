@@ -69,6 +69,8 @@ def _norms_from_root(graph: Graph) -> Iterable[float]:
 def with_health(graph: Graph) -> Graph:
     """A copy of `graph` whose nodes and edges carry `health`, and the graph `level`; `graph` itself where it has them.
 
+    The `gain` of an op that uses parameters then counts what the op hands on, not what the parameters take.
+
     A leaf, and the views between it and its op, count as starved only where that op is starved too: the gradient of a
     bias in front of a normalisation is zero but for rounding, in a net that learns well.
     """
@@ -79,7 +81,9 @@ def with_health(graph: Graph) -> Graph:
     result.graph["level"] = found.level
     for facts in _all_facts(result):
         facts["health"] = found.health(facts.get("grad_norm"), facts.get("nonfinite"))
-    _excuse_tails(result)
+    ends = tails(result)
+    _excuse(result, ends)
+    _count_handed_on(result, ends)
     return result
 
 
@@ -88,8 +92,7 @@ def _all_facts(graph: Graph) -> Iterable[Facts]:
     yield from (facts for _, _, facts in graph.edges(data=True))
 
 
-def _excuse_tails(graph: Graph) -> None:
-    ends = tails(graph)
+def _excuse(graph: Graph, ends: set[int]) -> None:
     starved = [node for node, facts in graph.nodes(data=True) if facts["health"] == "vanishing" and node not in ends]
     inherited: set[int] = set()
     while starved:
@@ -100,6 +103,15 @@ def _excuse_tails(graph: Graph) -> None:
         for facts in (graph.nodes[node], *(edge for _, _, edge in graph.in_edges(node, data=True))):
             if facts["health"] == "vanishing":
                 facts["health"] = "ok"
+
+
+def _count_handed_on(graph: Graph, ends: set[int]) -> None:
+    users = {source for end in ends for source in graph.predecessors(end)} - ends
+    for node in users:
+        facts = graph.nodes[node]
+        onward = [edge.get("grad_norm") for _, target, edge in graph.out_edges(node, data=True) if target not in ends]
+        known = [norm for norm in onward if norm is not None]
+        facts["gain"] = math.hypot(*known) / facts["grad_norm"] if known and facts.get("grad_norm") else None
 
 
 def tails(graph: Graph) -> set[int]:

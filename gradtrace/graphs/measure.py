@@ -58,9 +58,9 @@ def gradient_through(graph: Graph, members: set[int]) -> tuple[float | None, flo
 
     Where all that reaches a node crosses the border, the node's own norm is exact. Where only some of it does, the
     shares on the edges are all there is, and they add as parts that do not overlap. What ends in a parameter is no part
-    of either: it is used up there, not handed on.
+    of either: it is used up there, not handed on. (Members that are all leaves are what the gradient is for.)
     """
-    entries = [node for node in members if graph.nodes[node].get("kind") not in LEAVES]
+    entries = [node for node in members if graph.nodes[node].get("kind") not in LEAVES] or members
     beyond = {target for member in members for target in graph.successors(member)} - members
     exits = [node for node in beyond if graph.nodes[node].get("kind") != "parameter"]
     entered = (_crossing(graph, node, members, inward=True) for node in entries)

@@ -46,9 +46,8 @@ def _lines(graph: Graph, scale: Scale, rankdir: str, positions: Positions | None
             yield f"n{node} {_list({**attributes, 'pos': quoted(f'{x:.0f},{y:.0f}')})}"
     ends = tails(graph)
     for source, target, facts in graph.edges(data=True):
-        attributes = _edge(
-            graph, source, target, facts, scale, aside=target in ends and graph.nodes[target].get("kind") != "input"
-        )
+        aside = target in ends and graph.nodes[target].get("kind") != "input"
+        attributes = _edge(graph, source, target, facts, scale, aside=aside)
         yield f"n{source} -> n{target} {_list(attributes)}"
     yield "}"
 

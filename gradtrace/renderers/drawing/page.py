@@ -14,6 +14,7 @@ from gradtrace.graphs.types import LEAVES, Facts, Graph, op_name
 from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.legend import subtitle
 from gradtrace.renderers.drawing.picture import draw
+from gradtrace.renderers.drawing.svg import style
 from gradtrace.renderers.drawing.view import View
 
 SECONDS = 8.0
@@ -39,7 +40,7 @@ def to_page(graph: Graph, view: View) -> str:
         ),
         _parameter_table(part),
     ]
-    return _PAGE.format(title=escape(title), style=_STYLE, body="\n".join(body))
+    return _PAGE.format(title=escape(title), style=_STYLE + style(), body="\n".join(body))
 
 
 def _svg(graph: Graph, view: View) -> str:

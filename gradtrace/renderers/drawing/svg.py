@@ -15,13 +15,13 @@ _TEXT = re.compile(r"<text .*?</text>\n")
 
 
 def finish(svg: str, title: str, *, standalone: bool = True) -> str:
-    """`svg` from graphviz made ready for readers; without the XML prologue where it is to stand inside a page."""
+    """`svg` from graphviz made ready for readers; without prologue and style where it is to stand inside a page."""
     svg = _COMMENT.sub("", _IDS.sub("", svg))
     svg = _FONT.sub('font-family="Helvetica, Arial, sans-serif"', _lift_frame_titles(svg))
     start = svg.index("<svg")
     end = svg.index(">", start) + 1
     opening = svg[start:end].replace("<svg", f'<svg class="gradtrace" role="img" aria-label="{escape(title)}"', 1)
-    return f"{svg[:start] if standalone else ''}{opening}\n<style>\n{style()}</style>{svg[end:]}"
+    return f"{svg[:start]}{opening}\n<style>\n{style()}</style>{svg[end:]}" if standalone else opening + svg[end:]
 
 
 def _lift_frame_titles(svg: str) -> str:

@@ -8,6 +8,7 @@ from gradtrace.errors import GradtraceError
 from gradtrace.graphs.focus import focus, mark
 from gradtrace.graphs.fold import fold
 from gradtrace.graphs.health import with_health
+from gradtrace.graphs.infer import infer_modules
 from gradtrace.graphs.modules import depth_of
 from gradtrace.graphs.paths import paths
 from gradtrace.graphs.prune import prune
@@ -30,7 +31,9 @@ class View:
 
     def cut(self, graph: Graph) -> Graph:
         """The part of `graph` that is looked at, with health and findings, not yet folded."""
-        part = mark(with_health(graph), self.findings) if self.findings else with_health(graph)
+        part = with_health(infer_modules(graph))
+        if self.findings:
+            part = mark(part, self.findings)
         if self.focus is not None:
             part = focus(part, self.focus)
             part.graph["view"] = self.focus
