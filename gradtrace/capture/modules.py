@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -62,7 +63,7 @@ class ModuleWatch:
         self._handles: list[Any] = []
         self._stack: list[_Open] = []
         self._thread = threading.get_ident()
-        self._names: dict[int, tuple[str, str]] = {}
+        self._names: dict[int, tuple[weakref.ref[nn.Module], str, str]] = {}
         self.calls: list[ModuleCall] = []
         self._starts: list[int] = []
         self._ends: list[int] = []
@@ -149,17 +150,17 @@ class ModuleWatch:
 
     def _name(self, module: nn.Module) -> tuple[str, str]:
         known = self._names.get(id(module))
-        if known is not None:
-            return known
+        if known is not None and known[0]() is module:
+            return known[1:]
         if not self._registry.knows(module):
             if self._stack:
                 self._registry.refresh()
             else:
                 self._registry.discover(module, self._sites.user_frame(sys._getframe(2)))
             self._names.clear()
-        named = (self._registry.module_name(module), type(module).__name__)
-        self._names[id(module)] = named
-        return named
+        name, kind = self._registry.module_name(module), type(module).__name__
+        self._names[id(module)] = (weakref.ref(module), name, kind)
+        return name, kind
 
     def owners(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each sequence number the index into `calls` of the innermost call that made it, -1 for none."""

@@ -41,10 +41,10 @@ class _Root:
 class _Leaf:
     """A leaf tensor whose gradient is recorded."""
 
-    __slots__ = ("aliases", "kind", "local", "module", "module_type", "reference", "root", "sparse")
+    __slots__ = ("aliases", "identity", "kind", "local", "module", "module_type", "reference", "root", "sparse")
 
     def __init__(self, tensor: Tensor, local: str, root: _Root | None, kind: str) -> None:
-        self.reference = weakref.ref(tensor)
+        self.hold(tensor)
         self.local = local
         self.root = root
         self.kind = kind
@@ -52,6 +52,11 @@ class _Leaf:
         self.module_type: str | None = None
         self.aliases: list[str] = []
         self.sparse = False
+
+    def hold(self, tensor: Tensor) -> None:
+        """Follow `tensor` from now on, weakly."""
+        self.reference = weakref.ref(tensor)
+        self.identity = id(tensor)
 
 
 class Registry:
@@ -141,14 +146,19 @@ class Registry:
         name = _variable_name(frame, tensor) or "leaf"
         known = self._loose.get((name, tuple(tensor.shape)))
         if known is not None and self._is_free(known, kind):
+            if self._numbers.get(self._leaves[known].identity) == known:
+                del self._numbers[self._leaves[known].identity]
             self._numbers[id(tensor)] = known
-            self._leaves[known].reference = weakref.ref(tensor)
+            self._leaves[known].hold(tensor)
             return known
         number = self._loose[name, tuple(tensor.shape)] = self._add_leaf(tensor, name, None, kind)
         return number
 
     def _find_in_sight(self, parameter: nn.Parameter, frame: FrameType | None) -> int | None:
         """The parameter's number, once the module in sight that owns it is registered as a root."""
+        if next(module.parameters(), None) is None:
+            self.add_root(module, _variable_name(frame, module) or type(module).__name__)
+            return
         holder, name = _holder(frame, lambda module: any(other is parameter for other in module.parameters()))
         if holder is None:
             return None
@@ -166,6 +176,7 @@ class Registry:
     def add_root(self, module: nn.Module, name: str) -> None:
         """Register a root module with all its submodules and parameters."""
         module = unwrap(module)
+        self._forget_dead()
         inside = {id(child) for child in module.modules()}
         self._roots = [root for root in self._roots if (known := root.reference()) is None or id(known) not in inside]
         root = _Root(self._unique(name), module)
@@ -173,7 +184,13 @@ class Registry:
         for path, child in module.named_modules():
             self._modules[id(child)] = (weakref.ref(child), path, root)
         self._add_parameters(module, root)
-        self.changed = True
+        self.changed = self.changed or root.has_parameters
+
+    def _forget_dead(self) -> None:
+        """Drop modules that are gone: a loss made anew in every step would fill the memory."""
+        if any(not root.has_parameters and root.reference() is None for root in self._roots):
+            self._roots = [root for root in self._roots if root.has_parameters or root.reference() is not None]
+            self._modules = {key: entry for key, entry in self._modules.items() if entry[0]() is not None}
 
     def _unique(self, name: str) -> str:
         taken = {root.name for root in self._roots}
@@ -377,9 +394,7 @@ def _variable_name(frame: FrameType | None, thing: Any) -> str | None:
     return None
 
 
-def _holder(
-    frame: FrameType | None, contains: Callable[[nn.Module], bool]
-) -> tuple[nn.Module | None, str | None]:
+def _holder(frame: FrameType | None, contains: Callable[[nn.Module], bool]) -> tuple[nn.Module | None, str | None]:
     """The largest module that some variable in sight holds and that `contains` what is sought, with its variable's name."""
     best: nn.Module | None = None
     best_name: str | None = None
