@@ -63,7 +63,7 @@ def _before_step(run: Run, optimizer: Optimizer, steps: Steps, lost: Rows) -> Dr
 
 def _in_accumulation(run: Run, optimizer: Optimizer, steps: Steps) -> Iterable[Draft]:
     """Micro-batches of the line that the step uses, cleared before the next one is added."""
-    if not steps.has(StepFlag.CLEARED).any() or len(run.optimizers) > 1:
+    if len(run.optimizers) > 1:
         return
     wasted, used, clear_sites = _tally(run, steps)
     if used >= run.thresholds.loop.steps and wasted >= 2 * used:

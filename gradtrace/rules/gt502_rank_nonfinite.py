@@ -33,9 +33,7 @@ class RankNonfinite(RanksRule):
             return
         earliest = min(birth.backward for birth in births if birth is not None)
         source = [
-            position
-            for position in ill
-            if (birth := births[position]) and birth.backward == earliest and birth.op is not None
+            position for position in ill if (birth := births[position]) and birth.backward == earliest and birth.exact
         ]
         birth = births[source[0]] if len(source) == 1 else None
         if birth is not None:

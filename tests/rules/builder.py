@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
 
+from gradtrace.errors import GradtraceError
 from gradtrace.model import (
     ABSENT,
     BACKWARD,
     LOOP,
-    BackwardFlag,
     Edge,
     Event,
+    Finding,
     LoopKind,
     Module,
     Node,
@@ -23,6 +25,7 @@ from gradtrace.model import (
     Source,
     StepFlag,
 )
+from gradtrace.rules import diagnose
 from gradtrace.store.recording import Recording, SnapshotRef
 
 BACKWARD_LINE, STEP_LINE, ZERO_LINE, CLIP_LINE = 1, 2, 3, 4
@@ -47,6 +50,8 @@ class Synthetic:
         self._samples: dict[str, list[tuple[int, dict[int, float]]]] = {}
         self._events: list[Event] = []
         self._steps = 0
+        self.zeros: dict[int, float] = {}
+        """Share of zeros in each parameter's gradient, the same in every backward."""
 
     # ---- the cast
 
@@ -139,13 +144,16 @@ class Synthetic:
     def loop(self) -> np.ndarray:
         return np.array(self._loop, LOOP)
 
-    def statistic(self, name: str) -> np.ndarray:
+    def statistic(self, name: str, start: int | None = None, stop: int | None = None) -> np.ndarray:
         missing = ABSENT if name == "norm" else np.nan
         values = np.full((len(self._norms), len(self.parameters)), missing, np.float32)
         for row, norms in enumerate(self._norms):
             for column, norm in norms.items():
                 values[row, column] = norm
-        return values
+        if name == "zeros":
+            for column in range(len(self.parameters)):
+                values[np.isfinite(values[:, column]), column] = self.zeros.get(column, 0.0)
+        return values[start:stop]
 
     def samples(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         taken = self._samples.get(name, [])
@@ -159,7 +167,9 @@ class Synthetic:
         return [event for event in self._events if kind in (None, event.kind)]
 
     def snapshot(self, backward: int) -> Snapshot:
-        return self._graphs[backward]
+        if not self._graphs:
+            raise GradtraceError("there is no snapshot")
+        return self._graphs[max((known for known in self._graphs if known <= backward), default=min(self._graphs))]
 
     def finished(self) -> Recording:
         """Itself, as the rules' argument is typed."""
@@ -213,4 +223,22 @@ def mlp(layers: int = 3, **facts: Any) -> Synthetic:
     return recording
 
 
-__all__ = ["BackwardFlag", "Synthetic", "Tape", "deep_tape", "mlp"]
+def found(recording: Synthetic, *codes: str, **options: Any) -> list[Finding]:
+    """What the rules say, those of `codes` alone if given; every finding is checked to survive JSON."""
+    findings = diagnose(recording.finished(), **options)
+    for finding in findings:
+        text = json.dumps(finding.to_dict(), allow_nan=False)
+        assert Finding.from_dict(json.loads(text)) == finding
+    return [finding for finding in findings if not codes or finding.code in codes]
+
+
+def only(recording: Synthetic, code: str, **options: Any) -> Finding:
+    """The one finding above a note, which must be of this code."""
+    findings = [finding for finding in found(recording, **options) if finding.severity != "note"]
+    assert [finding.code for finding in findings] == [code], [str(finding.message) for finding in findings]
+    return findings[0]
+
+
+def alarms(recording: Synthetic, **options: Any) -> list[str]:
+    """Codes of all findings above a note."""
+    return [finding.code for finding in found(recording, **options) if finding.severity != "note"]

@@ -1,0 +1,160 @@
+"""GT701 to GT704: what a recorded graph alone shows."""
+
+from __future__ import annotations
+
+import pytest
+from builder import Synthetic, Tape, alarms, found, mlp, only
+
+from gradtrace.model import Source
+
+LAST_AXIS = 2**64 - 1
+"""How torch saves dim=-1."""
+
+
+def with_graph(tape: Tape) -> Synthetic:
+    recording = mlp()
+    recording.train(5)
+    recording.graph(tape.snapshot(1, measured=False))
+    return recording
+
+
+def at(line: int) -> Source:
+    return Source("model.py", line, "forward")
+
+
+def softmax_into(
+    *between: str, loss: str = "LogSoftmaxBackward0", inner: str = "SoftmaxBackward0", dim: int = 1
+) -> Tape:
+    tape = Tape()
+    tip = tape.op("NllLossBackward0", shape=())
+    tip = tape.op(loss, tip, attributes={"dim": 1}, source=at(20))
+    for op in between:
+        tip = tape.op(op, tip)
+    tip = tape.op(inner, tip, attributes={"dim": dim}, source=at(10), module="head")
+    tape.leaf("head.weight", tape.op("AddmmBackward0", tip))
+    return tape
+
+
+@pytest.mark.parametrize("between", [(), ("ViewBackward0",), ("SqueezeBackward1", "TransposeBackward0")])
+@pytest.mark.parametrize("dim", [1, LAST_AXIS])
+def test_softmax_into_cross_entropy_names_both_lines(between: tuple[str, ...], dim: int):
+    finding = only(with_graph(softmax_into(*between, dim=dim)), "GT701")
+    assert finding.where.source == at(10)
+    assert "model.py:20" in finding.message
+    assert finding.where.module == "head"
+
+
+def test_sigmoid_into_a_loss_that_takes_logits():
+    tape = softmax_into(loss="BinaryCrossEntropyWithLogitsBackward0", inner="SigmoidBackward0")
+    assert "sigmoid" in only(with_graph(tape), "GT701").message
+
+
+@pytest.mark.parametrize(
+    "tape",
+    [
+        softmax_into("BmmBackward0"),
+        softmax_into("MulBackward0", "SumBackward1"),
+        softmax_into(dim=0),
+        softmax_into(inner="LogSoftmaxBackward0"),
+    ],
+    ids=["attention", "gate", "other axis", "idempotent"],
+)
+def test_softmax_elsewhere_is_healthy(tape: Tape):
+    assert not found(with_graph(tape))
+
+
+@pytest.mark.parametrize("between", [(), ("GatherBackward0",), ("IndexBackward0", "ViewBackward0")])
+def test_log_of_softmax(between: tuple[str, ...]):
+    finding = only(with_graph(softmax_into(*between, loss="LogBackward0")), "GT702")
+    assert finding.where.source == at(20)
+
+
+def test_log_of_softmax_with_an_epsilon_is_a_note():
+    recording = with_graph(softmax_into("AddBackward0", loss="LogBackward0"))
+    assert not alarms(recording)
+    assert found(recording, "GT702")
+
+
+def over_one(size: int, *, skip: bool = False, structure: str = "a") -> tuple[Tape, str]:
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", shape=())
+    tip = tape.op("SoftmaxBackward0", loss, shape=(8, size), attributes={"dim": 1}, source=at(5), module="gate")
+    linear = tape.op("AddmmBackward0", tip, *([loss] if skip else []))
+    tape.leaf("layers.0.weight", linear)
+    return tape, structure
+
+
+def test_softmax_over_one_names_what_it_starves():
+    recording = with_graph(over_one(1)[0])
+    finding = only(recording, "GT703")
+    assert finding.parameters == ("layers.0.weight",)
+    assert finding.where.source == at(5)
+
+
+def test_softmax_over_one_beside_another_path_is_a_note():
+    assert not alarms(with_graph(over_one(1, skip=True)[0]))
+
+
+def test_an_axis_that_is_one_long_now_and_then_is_healthy():
+    recording = with_graph(over_one(1)[0])
+    recording.graph(over_one(7)[0].snapshot(2, measured=False, structure="longer"))
+    assert not found(recording)
+
+
+def test_softmax_over_one_explains_the_zero_gradient():
+    recording = mlp()
+    recording.train(20, dict.fromkeys(range(6), 1.0) | {0: 0.0})
+    recording.graph(over_one(1)[0].snapshot(1, measured=False))
+    finding = only(recording, "GT703")
+    assert [other["code"] for other in finding.evidence["also"]] == ["GT302"]
+
+
+def broadcast(
+    prediction: tuple[int, ...], table: tuple[int, ...], *, maker: str = "AddmmBackward0", second: bool = False
+) -> Tape:
+    tape = Tape()
+    tip = tape.op("PowBackward0", tape.op("MeanBackward0", shape=()), shape=table)
+    tip = tape.op("SubBackward0", tip, shape=table, source=at(30))
+    tape.leaf("layers.2.weight", tape.op(maker, tip, shape=prediction, module="layers.2"))
+    if second:
+        tape.op("MmBackward0", tip, shape=(table[0],))
+    return tape
+
+
+@pytest.mark.parametrize(("prediction", "other"), [((64, 1), "(64,)"), ((64,), "(64, 1)")])
+def test_a_loss_that_broadcasts_to_a_table(prediction: tuple[int, ...], other: str):
+    finding = only(with_graph(broadcast(prediction, (64, 64))), "GT704")
+    assert finding.where.source == at(30)
+    assert f"{prediction} with {other} to (64, 64)" in finding.message
+
+
+def test_mse_loss_expands_by_itself():
+    tape = Tape()
+    expand = tape.op("ExpandBackward0", tape.op("MseLossBackward0", shape=(), source=at(30)), shape=(64, 64))
+    tape.leaf("layers.2.weight", tape.op("AddmmBackward0", expand, shape=(64, 1)))
+    assert only(with_graph(tape), "GT704").severity == "error"
+
+
+@pytest.mark.parametrize(
+    "tape",
+    [
+        broadcast((64, 1), (64, 64), maker="UnsqueezeBackward0"),
+        broadcast((64, 1), (64, 64), second=True),
+        broadcast((64, 1), (64, 1)),
+        broadcast((64, 1), (64, 10)),
+        broadcast((1, 1), (1, 1)),
+    ],
+    ids=["asked for", "pairs from the graph", "same shape", "not square", "batch of one"],
+)
+def test_meant_broadcasts_are_healthy(tape: Tape):
+    assert not found(with_graph(tape))
+
+
+def test_a_failed_gradient_check():
+    recording = mlp()
+    recording.train(2)
+    source = {"file": "ops.py", "line": 9, "function": "backward", "text": None}
+    facts = {"op": "SquareBackward", "module": None, "source": source, "analytic": 1.0, "numeric": 2.0, "error": 0.5}
+    recording.event("gradcheck", **facts, tolerance=1e-3, passed=False, parameter=None)
+    recording.event("gradcheck", **(facts | {"op": "CubeBackward"}), tolerance=1e-3, passed=True, parameter=None)
+    assert only(recording, "GT601").where.op == "SquareBackward"

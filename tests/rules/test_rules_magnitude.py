@@ -1,0 +1,275 @@
+"""GT101 to GT104, GT107, GT108: how large gradients are, where and when."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from builder import Synthetic, Tape, alarms, deep_tape, found, mlp, only
+
+from gradtrace.model import LoopKind, Source
+
+MEASURED = (1, 2, 3, 5, 10, 20)
+
+
+def deep(gains: list[float], layers: int = 12, **facts: object) -> Synthetic:
+    """A trained deep chain; `gains` are the gain a layer at each measured backward."""
+    recording = mlp(layers)
+    recording.train(20)
+    for backward, gain in zip(MEASURED, gains, strict=False):
+        recording.graph(deep_tape(layers, gain, **facts).snapshot(backward))
+    return recording
+
+
+def test_a_gradient_that_fades_with_depth_is_one_finding():
+    finding = only(deep([0.1] * 6), "GT101")
+    assert finding.where.parameter == "layers.0.weight"
+    assert finding.where.op == "SigmoidBackward0"
+    assert "layers.0.bias" in finding.parameters
+    assert "layers.11.weight" not in finding.parameters
+    assert "at most 1/4" in (finding.cause or "")
+    assert finding.evidence["decades"] == pytest.approx(7)
+
+
+def test_saturation_is_named_where_it_is_the_reason():
+    assert "90% of its units are saturated" in (only(deep([0.1] * 6, saturated=0.9), "GT101").cause or "")
+
+
+@pytest.mark.parametrize(
+    "gains",
+    [[0.6] * 6, [0.1, 0.2, 0.5, 0.8, 0.9, 0.9], [0.1, 0.12, 0.16, 0.2, 0.26, 0.31]],
+    ids=["mild", "healed", "healing"],
+)
+def test_a_gap_that_is_small_or_closes_is_healthy(gains: list[float]):
+    assert not found(deep(gains), "GT101")
+
+
+def test_everything_small_together_is_convergence():
+    recording = mlp(12)
+    recording.train(20, dict.fromkeys(range(24), 1e-12))
+    for backward in MEASURED:
+        tape = deep_tape(12, 0.95)
+        tape.nodes = [node._replace(grad_norm=1e-12 * (node.grad_norm or 0)) for node in tape.nodes]
+        recording.graph(tape.snapshot(backward))
+    assert not found(recording)
+
+
+def test_a_skip_connection_carries_the_gradient_past_weak_branches():
+    recording = mlp(12)
+    recording.train(20)
+    for backward in MEASURED:
+        tape = Tape()
+        trunk = tape.op("MseLossBackward0", norm=1.0, shape=())
+        for layer in reversed(range(12)):
+            trunk = tape.op("AddBackward0", trunk, norm=1.0)
+            branch = tape.op("AddmmBackward0", trunk, norm=1e-9, module=f"layers.{layer}")
+            tape.leaf(f"layers.{layer}.weight", branch, norm=1e-9)
+        recording.graph(tape.snapshot(backward))
+    assert not found(recording)
+
+
+def test_early_layers_that_move_all_the_same_in_a_model_that_learns_are_a_note():
+    recording = deep([0.1] * 6)
+    for row, values in enumerate(recording._backwards):
+        recording._backwards[row] = (*values[:5], 1.0 / (row + 1), *values[6:])
+    for step in (18, 19, 20):
+        recording.sample("weight_norm", step, dict.fromkeys(range(24), 1.0))
+        recording.sample("update_norm", step, dict.fromkeys(range(24), 1e-3))
+    assert [(finding.code, finding.severity) for finding in found(recording)] == [("GT101", "note")]
+
+
+def recurrent(gain: float, calls: int = 60, module_type: str = "RNNCell") -> Synthetic:
+    recording = Synthetic()
+    recording.module("", "Net")
+    recording.module("cell", module_type)
+    recording.optimizer([recording.parameter("cell.weight_hh")])
+    recording.train(20)
+    for backward in MEASURED:
+        tape, norm = Tape(), 1.0
+        tip = tape.op("MseLossBackward0", norm=1.0, shape=())
+        weights = []
+        for call in range(calls, 0, -1):
+            facts = {"module": "cell", "module_type": module_type, "call": call}
+            tip = tape.op("TanhBackward0", tip, norm=norm, **facts)
+            tip = tape.op("AddmmBackward0", tip, norm=norm, **facts)
+            weights.append(tip)
+            norm *= gain
+        tape.leaf("cell.weight_hh", *weights, norm=1.0)
+        recording.graph(tape.snapshot(backward))
+    return recording
+
+
+def test_a_gradient_that_fades_over_calls_names_the_module():
+    finding = only(recurrent(0.5), "GT101")
+    assert finding.where.module == "cell"
+    assert finding.parameters == ("cell.weight_hh",)
+    assert "60 calls" in finding.message
+
+
+def test_gated_cells_forget_by_design():
+    assert not alarms(recurrent(0.5, module_type="LSTMCell"))
+
+
+def test_short_memory_is_healthy():
+    assert not found(recurrent(0.9))
+
+
+def test_projections_behind_a_saturated_softmax_starve():
+    recording = Synthetic()
+    recording.module("", "Net")
+    query, value = recording.layer("query"), recording.layer("value")
+    recording.optimizer([*query, *value])
+    recording.train(20)
+    for backward in MEASURED:
+        tape = Tape()
+        tip = tape.op("BmmBackward0", tape.op("MseLossBackward0", norm=1.0, shape=()), norm=1.0)
+        softmax = tape.op(
+            "SoftmaxBackward0", tip, norm=1.0, gain=1e-7, attributes={"saturated": 0.99}, module="attention"
+        )
+        tape.leaf("query.weight", tape.op("AddmmBackward0", softmax, norm=1e-7), norm=1e-7)
+        tape.leaf("value.weight", tape.op("AddmmBackward0", tip, norm=1.0), norm=1.0)
+        recording.graph(tape.snapshot(backward))
+    finding = only(recording, "GT101")
+    assert finding.parameters == ("query.weight",)
+    assert finding.where.module == "attention"
+
+
+def test_a_gradient_that_grows_with_depth():
+    finding = only(deep([5.0] * 6), "GT102")
+    assert finding.where.parameter == "layers.0.weight"
+    assert finding.evidence["by_depth"] is True
+
+
+def test_a_gradient_that_grows_until_it_is_not_finite_is_one_story():
+    recording = mlp()
+    for step in range(20):
+        recording.train(1, dict.fromkeys(range(6), 3.0**step), loss=9.0**step)
+    recording.train(1, dict.fromkeys(range(6), np.inf), loss=np.inf)
+    recording.train(3, dict.fromkeys(range(6), np.nan), loss=np.nan)
+    recording.event(
+        "nonfinite", 21, direction="forward", value="inf", op="AddmmBackward0", module="layers.1", call=1,
+        source=None, shape=[1], exact=True, evidence={},
+    )  # fmt: skip
+    finding = only(recording, "GT102")
+    assert [other["code"] for other in finding.evidence["also"]] == ["GT203"]
+    assert "not finite at backward 21" in finding.message
+
+
+def test_a_norm_that_rises_while_the_loss_falls_is_learning():
+    recording = mlp()
+    for step in range(20):
+        recording.train(1, dict.fromkeys(range(6), 3.0**step), loss=1.0 / (1 + step))
+    assert not found(recording)
+
+
+def spiky(norms: list[float]) -> Synthetic:
+    recording = mlp()
+    for norm in norms:
+        recording.train(1, dict.fromkeys(range(6), 1.0) | {2: norm})
+    return recording
+
+
+def noise(count: int, spread: float = 0.2) -> list[float]:
+    return np.exp(np.random.default_rng(0).normal(0, spread, count)).tolist()
+
+
+def test_a_spike_names_its_backward_and_its_parameters():
+    norms = noise(100)
+    norms[70] = 500.0
+    finding = only(spiky(norms), "GT103")
+    assert finding.first_backward == 71
+    assert finding.parameters == ("layers.1.weight",)
+    assert "backward 71" in finding.message
+
+
+def test_a_clipped_spike_is_a_note():
+    recording = mlp()
+    for step in range(100):
+        recording.backward(dict.fromkeys(range(6), 500.0 if step == 70 else 1.0))
+        recording.loop_event(LoopKind.CLIP_NORM, value=1.0, limit=1.0)
+        recording.step()
+    assert [(finding.code, finding.severity) for finding in found(recording)] == [("GT103", "note")]
+
+
+@pytest.mark.parametrize(
+    "norms",
+    [noise(300), noise(300, 2.0), noise(60) + [50.0 * value for value in noise(60)], [*noise(10), 500.0, *noise(60)]],
+    ids=["calm", "heavy-tailed", "new level", "first steps"],
+)
+def test_noise_and_changes_of_regime_are_no_spikes(norms: list[float]):
+    assert not found(spiky(norms), "GT103")
+
+
+def half_precision(underflow: float, backwards: tuple[int, ...] = MEASURED) -> Synthetic:
+    recording = mlp()
+    recording.train(20)
+    for backward in backwards:
+        tape = Tape()
+        tip = tape.op("MseLossBackward0", norm=1.0, shape=())
+        facts = {"norm": 1e-6, "grad_max": 1e-6, "dtype": "float16", "underflow": underflow, "shape": (10, 10)}
+        tape.leaf("layers.0.weight", tape.op("AddmmBackward0", tip, module="layers.0", **facts), norm=1e-6)
+        recording.graph(tape.snapshot(backward))
+    return recording
+
+
+def test_half_precision_gradients_that_underflow_name_the_scale_that_helps():
+    finding = only(half_precision(0.9), "GT104")
+    assert finding.where.module == "layers.0"
+    assert finding.parameters == ("layers.0.weight",)
+    assert finding.evidence["needed_scale"] == 16384
+    assert "16,384" in (finding.fix or "")
+
+
+@pytest.mark.parametrize(("underflow", "backwards"), [(0.2, MEASURED), (0.9, (1,))])
+def test_a_little_underflow_is_healthy(underflow: float, backwards: tuple[int, ...]):
+    assert not found(half_precision(underflow, backwards))
+
+
+def relu_net(activation: str = "ReluBackward0") -> Synthetic:
+    recording = mlp(2)
+    recording.train(40)
+    tape = Tape()
+    tip = tape.op("AddmmBackward0", tape.op("MseLossBackward0", shape=()), module="layers.1")
+    tape.leaf("layers.1.weight", tip)
+    relu = tape.op(activation, tip, module="act", source=Source("model.py", 8, "forward"), shape=(32, 16))
+    tape.leaf("layers.0.weight", tape.op("AddmmBackward0", relu, module="layers.0", shape=(32, 16)))
+    recording.graph(tape.snapshot(1, measured=False))
+    return recording
+
+
+def dead(recording: Synthetic, units: float) -> Synthetic:
+    for position in (20, 40):
+        recording.sample("dead_units", position, {0: units, 2: 0.0})
+        recording.sample("units", position, {0: 16.0, 2: 16.0})
+    return recording
+
+
+def test_dead_units_name_the_layer_and_how_many():
+    finding = only(dead(relu_net(), 16.0), "GT107")
+    assert finding.where.module == "layers.0"
+    assert finding.where.source == Source("model.py", 8, "forward")
+    assert finding.message.startswith("all 16 units of layers.0 are dead")
+
+
+@pytest.mark.parametrize(("units", "activation"), [(8.0, "ReluBackward0"), (16.0, "SigmoidBackward0")])
+def test_units_off_by_chance_or_without_a_rectifier_are_healthy(units: float, activation: str):
+    assert not found(dead(relu_net(activation), units))
+
+
+def test_units_that_no_sample_of_any_batch_switches_on():
+    recording = relu_net()
+    recording.zeros[1] = 0.95
+    assert only(recording, "GT107").evidence["share"] == pytest.approx(0.95)
+
+
+def test_units_with_identical_gradients():
+    recording = relu_net()
+    recording.sample("identical_rows", 20, {0: 1.0, 2: 1.0})
+    finding = only(recording, "GT108")
+    assert finding.parameters == ("layers.0.weight",), "the output layer's symmetry is the loss's"
+
+
+def test_symmetry_that_broke_is_healthy():
+    recording = relu_net()
+    recording.sample("identical_rows", 20, {0: 1.0})
+    recording.sample("identical_rows", 40, {0: 0.0})
+    assert not found(recording)

@@ -1,0 +1,176 @@
+"""GT201 to GT204: the birth of a NaN or infinity once, its consequences never."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from builder import Synthetic, Tape, alarms, found, mlp, only
+
+from gradtrace.model import BackwardFlag, LoopKind, Source, StepFlag
+
+NAN = dict.fromkeys(range(6), math.nan)
+
+
+def born(recording: Synthetic, backward: int, direction: str = "backward", value: str = "nan", **facts: object) -> None:
+    source = {"file": "model.py", "line": 41, "function": "forward", "text": "return torch.sqrt(sq)"}
+    payload = {
+        "direction": direction, "value": value, "op": "SqrtBackward0", "module": "norm", "call": 1,
+        "source": source, "shape": [4], "exact": True, "evidence": {"grad_outputs_finite": True},
+    }  # fmt: skip
+    recording.event("nonfinite", backward, **(payload | facts))
+
+
+@pytest.mark.parametrize(
+    ("direction", "value", "code"),
+    [
+        ("backward", "nan", "GT201"),
+        ("backward", "inf", "GT202"),
+        ("forward", "nan", "GT203"),
+        ("input", "nan", "GT204"),
+    ],
+)
+def test_a_birth_is_one_finding_and_everything_after_it_none(direction: str, value: str, code: str):
+    recording = mlp()
+    recording.train(16)
+    recording.train(10, NAN, loss=math.nan)
+    born(recording, 17, direction, value)
+    born(recording, 18, "forward", "nan", op="AddmmBackward0", module="layers.0", source=None)
+    recording.event(
+        "nonfinite", 19, direction="parameter", value="nan", op=None, module="layers.0", call=None, source=None,
+        shape=None, exact=True, evidence={},
+    )  # fmt: skip
+    finding = only(recording, code)
+    assert (finding.first_backward, finding.last_backward, finding.count) == (17, 26, 10)
+    assert finding.where.op == "SqrtBackward0"
+    assert finding.where.source == Source("model.py", 41, "forward", "return torch.sqrt(sq)")
+    assert "norm, model.py:41" in finding.message
+    assert len(finding.parameters) == 6
+    assert finding.evidence["grad_outputs_finite"] is True
+
+
+def test_the_example_of_the_contract_reads_as_promised():
+    recording = mlp()
+    recording.train(16)
+    recording.train(1, NAN)
+    born(recording, 17)
+    finding = only(recording, "GT201")
+    assert finding.message == "NaN is born in SqrtBackward0 (norm, model.py:41) at backward 17"
+    assert finding.cause == "the derivative of sqrt at 0 is infinite, and 0 x inf is NaN"
+
+
+def test_within_one_backward_the_forward_comes_first():
+    recording = mlp()
+    recording.train(1, NAN, loss=math.nan)
+    born(recording, 1)
+    born(recording, 1, "forward", op="LogBackward0")
+    assert only(recording, "GT203").where.op == "LogBackward0"
+
+
+def test_an_infinity_in_a_mask_is_meant():
+    recording = mlp()
+    recording.train(5)
+    born(recording, 2, "forward", "inf", op="MaskedFillBackward0")
+    assert not found(recording)
+
+
+def test_a_nan_that_goes_no_further_is_a_note():
+    recording = mlp()
+    recording.train(5)
+    born(recording, 2)
+    finding = found(recording)[0]
+    assert (finding.code, finding.severity) == ("GT201", "note")
+    assert "reaches neither" in finding.message
+
+
+def test_overflows_while_a_scaler_finds_its_scale_are_its_way_to_work():
+    recording = mlp()
+    for step in range(12):
+        bad = step < 3
+        recording.backward(
+            dict.fromkeys(range(6), math.inf if bad else 1.0), flags=BackwardFlag.SCALED, loss_scale=2.0 ** (16 - step)
+        )
+        if bad:
+            born(recording, step + 1, value="inf")
+        else:
+            recording.step()
+        recording.loop_event(LoopKind.SCALER_UPDATE, value=2.0 ** (15 - min(step, 3)))
+    assert not found(recording)
+
+
+def test_overflows_that_the_scaler_never_gets_over_have_a_birthplace():
+    recording = mlp()
+    for step in range(20):
+        recording.backward(NAN, flags=BackwardFlag.SCALED, loss_scale=2.0 ** (16 - step))
+        recording.loop_event(LoopKind.SCALER_UPDATE, value=2.0 ** (15 - step))
+        born(recording, step + 1)
+    finding = only(recording, "GT201")
+    assert [other["code"] for other in finding.evidence["also"]] == ["GT106"]
+
+
+def test_a_second_outbreak_after_a_recovery_is_its_own_finding():
+    recording = mlp()
+    recording.train(3)
+    recording.train(1, NAN)
+    recording.train(3)
+    recording.train(1, NAN)
+    born(recording, 4)
+    born(recording, 8, op="LogBackward0", module="head", source=None)
+    assert [finding.where.op for finding in found(recording, "GT201")] == ["SqrtBackward0", "LogBackward0"]
+
+
+def test_the_same_birth_again_is_counted():
+    recording = mlp()
+    for _ in range(3):
+        recording.train(2)
+        recording.train(1, NAN)
+    for backward in (3, 6, 9):
+        born(recording, backward)
+    finding = only(recording, "GT201")
+    assert (finding.count, finding.last_backward) == (3, 9)
+
+
+def test_without_events_the_place_is_what_all_reached_parameters_share():
+    recording = mlp()
+    recording.train(4)
+    recording.train(3, dict.fromkeys(range(6), 1.0) | {0: math.nan, 1: math.nan})
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", shape=())
+    head = tape.op("AddmmBackward0", loss, module="layers.1")
+    tape.leaf("layers.1.weight", head)
+    sqrt = tape.op("SqrtBackward0", head, module="norm")
+    linear = tape.op("AddmmBackward0", sqrt, module="layers.0")
+    tape.leaf("layers.0.weight", linear)
+    tape.leaf("layers.0.bias", linear)
+    recording.graph(tape.snapshot(5))
+    finding = only(recording, "GT201")
+    assert finding.where.op == "AddmmBackward0"
+    assert finding.where.module == "layers.0"
+    assert finding.evidence["exact"] is False
+    assert "or next to it" in finding.message
+
+
+def test_a_norm_that_overflows_while_every_element_is_finite_is_no_infinity():
+    recording = mlp()
+    recording.train(3)
+    recording.train(1, dict.fromkeys(range(6), np.float32(1e30)))
+    assert not [code for code in alarms(recording) if code.startswith("GT2")]
+
+
+def test_weights_that_are_nan_from_the_start():
+    recording = mlp()
+    recording.train(3, NAN, loss=math.nan)
+    born(recording, 1, "parameter", op=None, source=None, evidence={"parameter": "layers.0.weight"})
+    finding = only(recording, "GT203")
+    assert finding.where.parameter == "layers.0.weight"
+    assert "before the first step" in finding.message
+
+
+def test_losing_gradients_to_nan_is_no_idle_optimizer():
+    recording = mlp()
+    for _ in range(4):
+        recording.backward(NAN, loss=math.nan)
+        recording.step(flags=StepFlag.FRESH)
+    born(recording, 1, "forward")
+    assert alarms(recording) == ["GT203"]

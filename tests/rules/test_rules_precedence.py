@@ -1,0 +1,69 @@
+"""One finding for one fault."""
+
+from __future__ import annotations
+
+from gradtrace.model import Finding, Where
+from gradtrace.rules.precedence import settle
+
+
+def finding(code: str, severity: str = "error", *, first: int = 1, **facts: object) -> Finding:
+    return Finding(code, code.lower(), severity, f"message of {code}", first_backward=first, **facts)
+
+
+def settled(*findings: Finding) -> dict[str, list[str]]:
+    """Codes that stand, each with those it accounts for."""
+    return {each.code: [other["code"] for other in each.evidence.get("also", [])] for each in settle(findings)}
+
+
+def test_a_missing_zero_grad_explains_explosion_and_what_comes_of_it():
+    chain = [
+        finding("GT102", first=5),
+        finding("GT201", first=20),
+        finding("GT401", first=2),
+        finding("GT103", first=9),
+    ]
+    assert settled(*chain) == {"GT401": ["GT201", "GT102", "GT103"]}
+
+
+def test_a_nan_explains_what_comes_after_it_not_what_was_before():
+    assert settled(finding("GT201", first=10), finding("GT107", first=20)) == {"GT201": ["GT107"]}
+    assert settled(finding("GT201", first=10), finding("GT107", first=5)) == {"GT201": [], "GT107": []}
+
+
+def test_an_explosion_before_a_nan_is_the_cause_one_after_it_the_consequence():
+    assert settled(finding("GT102", first=5), finding("GT203", first=20)) == {"GT102": ["GT203"]}
+    assert settled(finding("GT102", first=20), finding("GT203", first=20)) == {"GT203": ["GT102"]}
+
+
+def test_an_explosion_through_depth_is_not_the_learning_rates_fault():
+    deep = finding("GT102", first=5, evidence={"by_depth": True})
+    assert settled(finding("GT407", "warning", first=1), deep) == {"GT102": [], "GT407": []}
+    assert settled(finding("GT407", "warning", first=9), deep) == {"GT102": ["GT407"]}
+
+
+def test_a_note_accounts_for_nothing_worse():
+    assert settled(finding("GT407", "note"), finding("GT102", first=5)) == {"GT102": [], "GT407": []}
+
+
+def test_the_cause_is_as_severe_as_the_worst_it_accounts_for():
+    (root,) = settle([finding("GT407", "warning"), finding("GT102", first=5)])
+    assert (root.code, root.severity) == ("GT407", "error")
+
+
+def test_findings_about_other_parameters_stand_for_themselves():
+    stale = finding("GT405", parameters=("head.weight",), where=Where(optimizer="optimizer"))
+    other = finding("GT402", parameters=("encoder.weight",))
+    same = finding("GT402", parameters=("head.weight",))
+    assert settled(stale, other) == {"GT405": [], "GT402": []}
+    assert settled(stale, same) == {"GT405": ["GT402"]}
+
+
+def test_fix_order_is_ownership_then_protocol_then_symptoms():
+    order = [finding(code) for code in ("GT107", "GT401", "GT402", "GT409")]
+    assert [each.code for each in settle(order)] == ["GT402", "GT401", "GT409"]
+
+
+def test_findings_that_blame_each_other_leave_one_standing():
+    zero = finding("GT302", parameters=("a",), where=Where(op="ReluBackward0"))
+    dead = finding("GT107", parameters=("a",), where=Where(op="ReluBackward0"))
+    assert settled(zero, dead) == {"GT107": ["GT302"]}

@@ -1,0 +1,328 @@
+"""GT401, GT403, GT404, GT406 to GT410, GT105, GT106: what the training loop does, in which order."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from builder import BACKWARD_LINE, CLIP_LINE, STEP_LINE, ZERO_LINE, Synthetic, Tape, alarms, found, mlp, only
+
+from gradtrace.model import BackwardFlag, LoopKind, Source, StepFlag
+
+FRESH, STALE, NO_GRAD, CLEARED = StepFlag.FRESH, StepFlag.STALE, StepFlag.NO_GRAD, StepFlag.CLEARED
+
+
+def test_missing_zero_grad_is_judged_at_the_owners_steps():
+    recording = mlp()
+    for step in range(6):
+        recording.backward()
+        recording.step(flags=FRESH | STALE if step else FRESH)
+    finding = only(recording, "GT401")
+    assert finding.severity == "error"
+    assert finding.where.optimizer == "optimizer"
+    assert finding.where.source == Source("train.py", 10 * STEP_LINE, "train")
+    assert finding.count == 5
+    assert finding.cause == "zero_grad() is never called"
+
+
+def test_one_stale_step_is_no_habit():
+    recording = mlp()
+    recording.train(50)
+    recording.backward()
+    recording.step(flags=FRESH | STALE)
+    assert not found(recording)
+
+
+def test_accumulation_is_healthy():
+    recording = mlp()
+    for _ in range(5):
+        recording.zero_grad()
+        for _ in range(4):
+            recording.backward(flags=BackwardFlag.ACCUMULATED)
+        recording.step()
+    assert not found(recording)
+
+
+def test_steps_that_never_see_a_gradient():
+    recording = mlp()
+    for _ in range(5):
+        recording.zero_grad()
+        recording.step(flags=NO_GRAD)
+    finding = only(recording, "GT403")
+    assert finding.where.source == Source("train.py", 10 * STEP_LINE, "train")
+    assert "5 steps" in finding.message
+
+
+def test_a_step_before_backward_says_so():
+    recording = mlp()
+    for step in range(5):
+        recording.zero_grad()
+        recording.step(flags=NO_GRAD | CLEARED | StepFlag.FORWARD_SINCE_CLEAR if step else NO_GRAD)
+        recording.backward()
+    assert "before backward()" in only(recording, "GT403").message
+
+
+def test_a_first_step_without_gradient_is_a_warm_up_call():
+    recording = mlp()
+    recording.step(flags=NO_GRAD)
+    recording.train(10)
+    assert not found(recording)
+
+
+def test_an_optimizer_that_idles_every_other_iteration_is_healthy():
+    recording = mlp()
+    for turn in range(20):
+        recording.backward()
+        recording.step(flags=NO_GRAD if turn % 2 else FRESH)
+    assert not found(recording)
+
+
+def test_stepping_twice_on_one_backward():
+    recording = mlp()
+    for _ in range(10):
+        recording.zero_grad()
+        recording.backward()
+        recording.step()
+        recording.step(flags=StepFlag(0), site=CLIP_LINE)
+    finding = only(recording, "GT403")
+    assert finding.where.source == Source("train.py", 10 * CLIP_LINE, "train")
+    assert finding.count == 10
+
+
+def test_an_idle_optimizer_explains_the_parameters_it_does_not_move():
+    recording = mlp()
+    extra = recording.parameter("other.weight", module="other")
+    recording.optimizer([extra], "other_optimizer")
+    recording.module("other")
+    for _ in range(5):
+        recording.backward(dict.fromkeys(range(6), 1.0))
+        recording.step(0)
+        recording.step(1, flags=NO_GRAD)
+    finding = only(recording, "GT403")
+    assert finding.where.optimizer == "other_optimizer"
+    assert [other["code"] for other in finding.evidence["also"]] == ["GT301"]
+
+
+def test_gradients_cleared_before_the_step():
+    recording = mlp()
+    for _ in range(5):
+        recording.backward()
+        recording.zero_grad()
+        recording.step(flags=CLEARED)
+    finding = only(recording, "GT404")
+    assert finding.where.source == Source("train.py", 10 * ZERO_LINE, "train")
+
+
+def test_an_accumulation_that_clears_every_micro_batch():
+    recording = mlp()
+    for _ in range(4):
+        for _ in range(4):
+            recording.zero_grad()
+            recording.backward()
+        recording.step()
+    finding = only(recording, "GT404")
+    assert (finding.evidence["backwards_discarded"], finding.evidence["backwards_used"]) == (12, 4)
+
+
+def test_a_second_pass_that_clears_on_purpose_is_healthy():
+    recording = mlp()
+    for _ in range(6):
+        recording.backward(site=CLIP_LINE)
+        recording.zero_grad()
+        recording.backward()
+        recording.step()
+        recording.zero_grad()
+    assert not found(recording)
+
+
+def sampled_updates(recording: Synthetic, ratio: list[float]) -> None:
+    for step, value in enumerate(ratio, 1):
+        recording.sample("weight_norm", step, dict.fromkeys(range(6), 1.0))
+        recording.sample("update_norm", step, dict.fromkeys(range(6), value))
+
+
+def test_updates_too_small_to_matter():
+    recording = mlp()
+    recording.train(40)
+    sampled_updates(recording, [1e-9] * 40)
+    finding = only(recording, "GT406")
+    assert finding.where.optimizer == "optimizer"
+    assert finding.evidence["update_over_weight"] == pytest.approx(1e-9)
+
+
+def test_updates_that_die_with_the_learning_rate():
+    recording = mlp()
+    for step in range(60):
+        recording.zero_grad()
+        recording.backward()
+        recording.step(rate=0.1 * 0.5**step)
+    sampled_updates(recording, [1e-3 * 0.5**step for step in range(60)])
+    assert "fallen" in (only(recording, "GT406").cause or "")
+
+
+def test_updates_that_fade_with_the_gradient_are_convergence():
+    recording = mlp()
+    for step in range(60):
+        recording.train(1, dict.fromkeys(range(6), 0.5**step), loss=0.5**step)
+    sampled_updates(recording, [1e-3 * 0.5**step for step in range(60)])
+    assert not found(recording)
+
+
+def test_the_end_of_a_schedule_is_healthy():
+    recording = mlp()
+    recording.train(200)
+    sampled_updates(recording, [1e-3] * 160 + [1e-8] * 40)
+    assert not found(recording)
+
+
+def test_updates_as_large_as_the_weights():
+    recording = mlp()
+    recording.train(20)
+    sampled_updates(recording, [0.8] * 20)
+    assert only(recording, "GT407").severity == "warning"
+
+
+def test_large_updates_of_a_model_that_learns_are_a_note():
+    recording = mlp()
+    for step in range(20):
+        recording.train(1, loss=1.0 / (1 + step))
+    sampled_updates(recording, [0.8] * 20)
+    assert [(finding.code, finding.severity) for finding in found(recording)] == [("GT407", "note")]
+
+
+def test_weights_that_grow_out_of_zero_are_healthy():
+    recording = mlp()
+    recording.train(20)
+    sampled_updates(recording, [8.0, 0.8, 0.4, 0.35, *([0.01] * 16)])
+    assert not found(recording)
+
+
+def carried_graph(backward: int) -> Tape:
+    """The graph behind one backward, with the whole one of the backward before it inside."""
+    tape = Tape()
+    tip = tape.op("AddBackward0", sequence=10 * backward + 9, shape=(), source=Source("train.py", 55, "train"))
+    for step in range(backward, 0, -1):
+        tip = tape.op("MseLossBackward0", tip, sequence=10 * step + 5, shape=())
+    return tape
+
+
+def test_a_loss_that_carries_earlier_graphs_along():
+    recording = mlp()
+    for backward in range(1, 8):
+        recording.train(1, nodes=10 * backward, flags=BackwardFlag.RETAINED)
+        recording.graph(carried_graph(backward).snapshot(backward, structure=str(backward)))
+    finding = only(recording, "GT408")
+    assert finding.where.op == "MseLossBackward0" or finding.where.source == Source("train.py", 55, "train")
+    assert finding.evidence["nodes"] == [10, 70]
+
+
+def test_sequences_that_get_longer_for_a_while_are_healthy():
+    recording = mlp()
+    for backward in range(1, 11):
+        recording.train(1, nodes=10 * backward)
+    recording.train(1, nodes=50)
+    assert not found(recording)
+
+
+def test_a_backward_into_a_freed_graph_of_an_earlier_step():
+    recording = mlp()
+    recording.train(1)
+    recording.loop_event(LoopKind.FORWARD)
+    source = {"file": "train.py", "line": 33, "function": "train", "text": None}
+    recording.event(
+        "exception", 2, type="second_backward", message="a second time", op="TanhBackward0", saved=source, source=None
+    )
+    assert only(recording, "GT408").where.source == Source("train.py", 33, "train", None)
+
+
+def test_training_in_eval_mode_after_a_validation():
+    recording = mlp()
+    recording.module("norm", "BatchNorm1d", training=False)
+    recording.train(5)
+    for _ in range(5):
+        recording.backward()
+        recording.step(flags=FRESH | StepFlag.EVAL_MODE)
+    finding = only(recording, "GT409")
+    assert finding.count == 5
+    assert "since step 6" in finding.message
+
+
+def test_a_single_step_in_eval_mode_is_no_finding():
+    recording = mlp()
+    recording.train(5)
+    recording.step(flags=FRESH | StepFlag.EVAL_MODE)
+    assert not found(recording, "GT409")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"), [(StepFlag.SCALED, "loss scale"), (StepFlag.AFTER_STEP, "before backward() has made them")]
+)
+def test_clipping_in_the_wrong_place(flags: StepFlag, words: str):
+    recording = mlp()
+    for _ in range(4):
+        recording.zero_grad()
+        recording.loop_event(LoopKind.CLIP_NORM, flags=flags, site=CLIP_LINE, value=1e5, limit=1.0)
+        recording.backward(loss_scale=65536.0)
+        recording.step()
+    finding = only(recording, "GT410")
+    assert words in finding.message
+    assert finding.where.source == Source("train.py", 10 * CLIP_LINE, "train")
+
+
+def clipped(size: float, limit: float, count: int = 40, kind: LoopKind = LoopKind.CLIP_NORM) -> Synthetic:
+    recording = mlp()
+    for _ in range(count):
+        recording.zero_grad()
+        recording.backward(dict.fromkeys(range(6), size / 6**0.5))
+        value = size if kind is LoopKind.CLIP_NORM else np.nan
+        recording.loop_event(kind, site=CLIP_LINE, value=value, limit=limit)
+        recording.step()
+    return recording
+
+
+def test_clipping_that_dominates():
+    finding = only(clipped(50.0, 0.1), "GT105")
+    assert finding.where.source == Source("train.py", 10 * CLIP_LINE, "train")
+    assert finding.evidence["median_size_over_limit"] == pytest.approx(500)
+
+
+def test_clipping_by_value_is_judged_by_the_typical_element():
+    assert only(clipped(1.0, 1e-5, kind=LoopKind.CLIP_VALUE), "GT105").where.op == "clip_grad_value_"
+
+
+@pytest.mark.parametrize(("size", "count"), [(5.0, 40), (50.0, 20)])
+def test_everyday_clipping_is_healthy(size: float, count: int):
+    assert not found(clipped(size, 1.0, count))
+
+
+def scaled(scales: list[float]) -> Synthetic:
+    recording = mlp()
+    for scale in scales:
+        recording.backward(loss_scale=scale, flags=BackwardFlag.SCALED)
+        recording.loop_event(LoopKind.SCALER_UPDATE, site=STEP_LINE, value=scale)
+        recording.step()
+    return recording
+
+
+def test_a_loss_scale_that_runs_to_the_floor():
+    assert only(scaled([2.0**power for power in range(16, -3, -1)]), "GT106").severity == "error"
+
+
+@pytest.mark.parametrize("scales", [[65536.0, 32768.0, 16384.0] + [8192.0] * 40, [8.0] * 30])
+def test_a_scaler_that_finds_its_scale_is_healthy(scales: list[float]):
+    assert not found(scaled(scales))
+
+
+def test_gan_pairs_with_two_optimizers_are_healthy():
+    recording = Synthetic()
+    recording.module("", "GAN")
+    critic, generator = recording.layer("critic"), recording.layer("generator")
+    recording.optimizer(critic, "critic_optimizer")
+    recording.optimizer(generator, "generator_optimizer")
+    for _ in range(10):
+        recording.zero_grad(0)
+        recording.backward(dict.fromkeys(critic, 1.0), site=BACKWARD_LINE)
+        recording.step(0)
+        recording.zero_grad(1)
+        recording.backward(dict.fromkeys((*critic, *generator), 1.0), site=CLIP_LINE)
+        recording.step(1)
+    assert not alarms(recording)

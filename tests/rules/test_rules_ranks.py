@@ -1,0 +1,60 @@
+"""GT501 and GT502: several ranks of one run."""
+
+from __future__ import annotations
+
+import math
+
+from builder import Synthetic, mlp
+
+from gradtrace.rules import diagnose_ranks
+
+
+def ranks(*odd: dict[int, dict[int, float]], count: int = 4, backwards: int = 6) -> list[Synthetic]:
+    """Replicas; `odd[rank]` maps backwards to what that rank's gradients are instead of one."""
+    recordings = []
+    for rank in range(count):
+        recording = mlp(rank=rank)
+        changes = odd[rank] if rank < len(odd) else {}
+        for backward in range(1, backwards + 1):
+            recording.train(1, dict.fromkeys(range(6), 1.0) | changes.get(backward, {}))
+        recordings.append(recording)
+    return recordings
+
+
+def findings(recordings: list[Synthetic]):
+    return diagnose_ranks([recording.finished() for recording in recordings])
+
+
+def test_replicas_that_agree_have_no_findings():
+    assert not findings(ranks())
+
+
+def test_the_rank_that_parts_and_the_parameter_are_named():
+    changed = {backward: {2: 1.5} for backward in (4, 5, 6)}
+    (finding,) = findings(ranks({}, {}, changed))
+    assert finding.code == "GT501"
+    assert (finding.where.rank, finding.where.parameter, finding.first_backward) == (2, "layers.1.weight", 4)
+
+
+def test_runs_that_never_agreed_are_independent():
+    different = [{backward: dict.fromkeys(range(6), 1.0 + rank) for backward in range(1, 7)} for rank in range(4)]
+    assert not findings(ranks(*different))
+
+
+def test_a_nan_of_one_rank_names_that_rank():
+    sick = {backward: dict.fromkeys(range(6), math.nan) for backward in (5, 6)}
+    recordings = ranks(sick, sick, sick, sick)
+    recordings[3].event(
+        "nonfinite", 5, direction="input", value="nan", op="AddmmBackward0", module="layers.0", call=1, source=None,
+        shape=[8, 16], exact=True, evidence={},
+    )  # fmt: skip
+    found = findings(recordings)
+    assert [finding.code for finding in found] == ["GT502"]
+    assert found[0].where.rank == 3
+
+
+def test_what_every_rank_says_is_said_once():
+    recordings = ranks()
+    for recording in recordings:
+        recording.event("exception", type="inplace", message="", op=None, saved=None, changed=None, source=None)
+    assert [finding.code for finding in findings(recordings)] == ["GT304"]

@@ -1,0 +1,256 @@
+"""GT301, GT302, GT303, GT304, GT402, GT405: who is reached, and who owns whom."""
+
+from __future__ import annotations
+
+import pytest
+from builder import Synthetic, Tape, alarms, found, mlp, only
+
+from gradtrace.model import Source, StepFlag
+
+
+def line(number: int) -> dict[str, object]:
+    return {"file": "model.py", "line": number, "function": "forward", "text": None}
+
+
+def without(recording: Synthetic, *missing: int) -> dict[int, float]:
+    """Gradients of norm one for all parameters but these."""
+    return {leaf.id: 1.0 for leaf in recording.parameters if leaf.id not in missing}
+
+
+def test_a_cut_is_one_finding_that_names_the_call_and_all_it_starves():
+    recording = mlp()
+    recording.train(5, without(recording, 0, 1, 2, 3))
+    recording.event(
+        "cut", call="detach", source=line(41), module="", parameters=[0, 1, 2, 3], reaches_loss=True, count=5
+    )
+    finding = only(recording, "GT301")
+    assert finding.parameters == ("layers.0.weight", "layers.0.bias", "layers.1.weight", "layers.1.bias")
+    assert finding.severity == "error"
+    assert finding.where.source == Source("model.py", 41, "forward", None)
+    assert "detach() at model.py:41 cuts the way to the loss" in finding.message
+    assert (finding.first_backward, finding.last_backward, finding.count) == (1, 5, 5)
+
+
+def test_of_several_cuts_the_one_that_entered_the_loss_is_blamed():
+    recording = mlp()
+    recording.train(3, without(recording, 0, 1))
+    recording.event("cut", call="item", source=line(5), module="", parameters=[0, 1], reaches_loss=False, count=3)
+    recording.event("cut", call="argmax", source=line(9), module="", parameters=[0, 1], reaches_loss=True, count=3)
+    assert only(recording, "GT301").where.op == "argmax"
+
+
+def test_two_cuts_are_two_findings():
+    recording = mlp()
+    recording.train(3, without(recording, 0, 2))
+    recording.event("cut", call="data", source=line(5), module="", parameters=[0], reaches_loss=True, count=3)
+    recording.event("cut", call="data", source=line(9), module="", parameters=[2], reaches_loss=True, count=3)
+    assert [finding.parameters for finding in found(recording, "GT301")] == [("layers.0.weight",), ("layers.1.weight",)]
+
+
+def test_a_module_that_is_never_called():
+    recording = Synthetic()
+    recording.module("", "Net")
+    used, unused = recording.layer("fc1"), recording.layer("fc2", calls=0, backward_calls=0)
+    recording.optimizer([*used, *unused])
+    recording.train(4, without(recording, *unused))
+    finding = only(recording, "GT301")
+    assert finding.parameters == ("fc2.weight", "fc2.bias")
+    assert finding.cause == "its module is never called"
+    assert finding.where.module == "fc2"
+
+
+def test_an_uncalled_expert_among_called_ones_is_a_note():
+    recording = Synthetic()
+    recording.module("", "Net")
+    recording.module("experts", "ModuleList", calls=0)
+    used, unused = recording.layer("experts.0"), recording.layer("experts.1", calls=0)
+    recording.optimizer([*used, *unused])
+    recording.train(4, without(recording, *unused))
+    assert not alarms(recording)
+    assert found(recording, "GT301")[0].where.module == "experts.1"
+
+
+def test_a_module_under_no_grad():
+    recording = Synthetic()
+    recording.module("", "Net")
+    frozen, head = recording.layer("encoder", backward_calls=0), recording.layer("head")
+    recording.optimizer([*frozen, *head])
+    recording.train(4, without(recording, *frozen))
+    finding = only(recording, "GT301")
+    assert finding.where.module == "encoder"
+    assert "no_grad" in (finding.cause or "")
+
+
+def test_a_head_used_now_and_then_is_no_finding():
+    recording = mlp()
+    recording.train(9, without(recording, 4, 5))
+    recording.train(1)
+    assert not found(recording, "GT301")
+
+
+def test_a_target_network_whose_weights_move_by_other_means_is_a_note():
+    recording = mlp()
+    recording.train(5, without(recording, 0))
+    for step in range(1, 6):
+        recording.sample("weight_norm", step, {0: 1.0 + step / 100})
+    assert not alarms(recording)
+    assert found(recording, "GT301")[0].severity == "note"
+
+
+def test_parameters_of_an_optimizer_that_never_steps_are_waiting_not_broken():
+    recording = Synthetic()
+    recording.module("", "GAN")
+    generator, critic = recording.layer("generator"), recording.layer("critic")
+    recording.optimizer(critic, "critic_optimizer")
+    recording.optimizer(generator, "generator_optimizer")
+    for _ in range(5):
+        recording.backward(without(recording, *generator))
+        recording.step(0)
+    assert not alarms(recording)
+
+
+def test_without_any_optimizer_one_backward_of_a_finished_run_tells():
+    recording = Synthetic()
+    recording.module("", "Net")
+    used, unused = recording.layer("fc1"), recording.layer("fc2", calls=0)
+    recording.backward(without(recording, *unused))
+    assert used
+    assert only(recording, "GT301").where.module == "fc2"
+
+
+def test_parameters_left_out_of_the_optimizer_and_of_the_graph_are_a_note():
+    recording = Synthetic()
+    recording.module("", "Net")
+    recording.layer("backbone")
+    recording.optimizer(recording.layer("head"))
+    recording.train(4, without(recording, 0, 1))
+    assert not alarms(recording)
+    assert "no optimizer holds them" in found(recording, "GT301")[0].message
+
+
+@pytest.mark.parametrize("op", ["RoundBackward0", "SignBackward0", "ReluBackward0", "MmBackward0"])
+def test_zero_gradient_names_the_op_that_passes_on_zero(op: str):
+    recording = mlp()
+    recording.train(12, without(recording) | {0: 0.0, 1: 0.0})
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", norm=1.0, shape=())
+    killer = tape.op(op, loss, norm=0.5, gain=0.0, module="layers.1", source=Source("model.py", 7, "forward"))
+    linear = tape.op("AddmmBackward0", killer, norm=0.0, module="layers.0")
+    tape.leaf("layers.0.weight", linear, norm=0.0)
+    tape.leaf("layers.0.bias", linear, norm=0.0)
+    recording.graph(tape.snapshot(10))
+    finding = only(recording, "GT302")
+    assert (finding.where.op, finding.where.source) == (op, Source("model.py", 7, "forward"))
+    assert finding.parameters == ("layers.0.weight", "layers.0.bias")
+
+
+def test_zeros_of_a_zero_initialised_partner_end_with_its_first_step():
+    recording = mlp()
+    recording.train(1, without(recording) | {0: 0.0})
+    recording.train(20)
+    assert not found(recording, "GT302")
+
+
+def test_ten_accumulated_backwards_before_the_first_step_are_no_proof():
+    recording = mlp()
+    for _ in range(12):
+        recording.backward(without(recording) | {0: 0.0})
+    recording.step()
+    assert not found(recording, "GT302")
+
+
+def test_the_zero_bias_of_a_layer_that_learns_is_excused():
+    recording = mlp()
+    recording.train(20, without(recording) | {1: 0.0})
+    assert not found(recording, "GT302")
+
+
+def test_a_detached_loss_explains_the_steps_that_find_nothing():
+    recording = mlp()
+    recording.event(
+        "exception",
+        type="detached",
+        message="element 0 of tensors does not require grad",
+        op="item",
+        cut=line(12),
+        source=line(14),
+        saved=None,
+        changed=None,
+    )
+    recording.step(flags=StepFlag.NO_GRAD)
+    recording.step(flags=StepFlag.NO_GRAD)
+    finding = only(recording, "GT303")
+    assert finding.where.source == Source("model.py", 12, "forward", None)
+    assert "model.py:14" in finding.message
+    assert [other["code"] for other in finding.evidence["also"]] == ["GT403"]
+
+
+def test_an_overwritten_tensor_names_both_lines():
+    recording = mlp()
+    recording.event(
+        "exception", type="inplace", message="modified by an inplace operation", op="ExpBackward0",
+        saved=line(3), changed=line(4), cut=None, source=line(9),
+    )  # fmt: skip
+    finding = only(recording, "GT304")
+    assert "model.py:3" in finding.message
+    assert "model.py:4" in finding.message
+
+
+def test_a_parameter_in_no_optimizer():
+    recording = Synthetic()
+    recording.module("", "Net")
+    left_out, head = recording.layer("encoder"), recording.layer("head")
+    recording.optimizer(head)
+    recording.train(5)
+    finding = only(recording, "GT402")
+    assert finding.parameters == tuple(recording.parameters[leaf].name for leaf in left_out)
+    assert finding.where.module == "encoder"
+
+
+def test_a_model_in_eval_mode_that_only_passes_gradients_on_is_a_note():
+    recording = Synthetic()
+    recording.module("", "Net")
+    recording.optimizer(recording.layer("head"))
+    recording.layer("vgg", root="vgg", training=False)
+    recording.train(30)
+    assert not alarms(recording)
+    assert found(recording, "GT402")[0].severity == "note"
+
+
+def test_a_generator_behind_five_critic_steps_is_no_finding():
+    recording = Synthetic()
+    recording.module("", "Net")
+    recording.optimizer(recording.layer("critic", root="critic"))
+    recording.layer("generator", root="generator")
+    recording.train(5)
+    assert not found(recording, "GT402")
+
+
+def test_frozen_parameters_and_inputs_are_nobodys_business():
+    recording = mlp()
+    recording.parameter("frozen", requires_grad=False, module="")
+    recording.parameter("pixels", kind="input", module=None)
+    recording.train(5)
+    assert not found(recording)
+
+
+def test_replaced_layers_are_one_finding_about_the_optimizer():
+    recording = Synthetic()
+    recording.module("", "Net")
+    body, old = recording.layer("body"), recording.layer("head")
+    recording.optimizer([*body, *old])
+    new = (recording.parameter("head.weight"), recording.parameter("head.bias", (16,)))
+    recording.train(5, without(recording, *old))
+    finding = only(recording, "GT405")
+    assert finding.where.optimizer == "optimizer"
+    assert finding.evidence["not_optimized"] == ["head.weight", "head.bias"]
+    assert {other["code"] for other in finding.evidence["also"]} == {"GT301", "GT402"}
+    assert new
+
+
+def test_loose_tensors_that_get_gradients_are_no_stale_optimizer():
+    recording = Synthetic()
+    weight = recording.parameter("w", module=None)
+    recording.optimizer([weight])
+    recording.train(5)
+    assert not found(recording)
