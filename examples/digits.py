@@ -26,17 +26,13 @@ class Classifier(nn.Module):
 
     def __init__(self, activation: type[nn.Module]) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(WIDTH, WIDTH) for _ in range(DEPTH))
-        self.activation = activation()
+        self.blocks = nn.Sequential(*(nn.Sequential(nn.Linear(WIDTH, WIDTH), activation()) for _ in range(DEPTH)))
         self.head = nn.Linear(WIDTH, CLASSES)
-        for layer in self.layers:
-            nn.init.kaiming_normal_(layer.weight)
+        for block in self.blocks:
+            nn.init.kaiming_normal_(block[0].weight)
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        hidden = pixels
-        for layer in self.layers:
-            hidden = self.activation(layer(hidden))
-        return self.head(hidden)
+        return self.head(self.blocks(pixels))
 
 
 class SigmoidClassifier(Classifier):
@@ -59,7 +55,7 @@ def load() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def train(model: Classifier, pixels: torch.Tensor, labels: torch.Tensor, epochs: int) -> None:
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
     for _ in range(epochs):
         for batch in torch.randperm(len(pixels)).split(64):
             optimizer.zero_grad()

@@ -136,20 +136,23 @@ class Trace:
     def diagnose(
         self,
         *,
-        select: Sequence[str] = (),
-        ignore: Sequence[str] = (),
+        select: Sequence[str] | None = None,
+        ignore: Sequence[str] | None = None,
         thresholds: Thresholds | Mapping[str, Any] | None = None,
     ) -> list[Finding]:
         """The findings of chosen rules (codes or their beginnings), what to fix first at the head.
 
-        Raises GradtraceError for an unknown code or threshold.
+        What is None is as it was when the trace was recorded. Raises GradtraceError for an unknown code or threshold.
         """
         from gradtrace.rules import diagnose, diagnose_ranks
 
         found = self.recordings
-        if len(found) == 1:
-            return diagnose(found[0], select=select, ignore=ignore, thresholds=thresholds)
-        return diagnose_ranks(found, select=select, ignore=ignore, thresholds=thresholds)
+        recorded = found[0].meta.get("options", {})
+        wanted = {"select": select, "ignore": ignore, "thresholds": thresholds}
+        settings: dict[str, Any] = {
+            name: recorded.get(name, ()) if value is None else value for name, value in wanted.items()
+        }
+        return diagnose(found[0], **settings) if len(found) == 1 else diagnose_ranks(found, **settings)
 
     def graph(self, backward: int = -1, *, rank: int = 0) -> Graph:
         """The autograd graph behind a backward (negative counts from the end) as a networkx MultiDiGraph.
@@ -158,8 +161,11 @@ class Trace:
         where there is none.
         """
         from gradtrace.graphs import to_networkx
+        from gradtrace.renderers.layers import rows_until
 
         recording = self.recording(rank)
+        if backward not in {ref.backward for ref in recording.snapshots}:
+            rows_until(recording, backward)
         return to_networkx(recording.snapshot(backward), recording.meta)
 
     def gradients(self, statistic: str = "norm", *, rank: int = 0) -> Gradients:
@@ -168,16 +174,45 @@ class Trace:
         values = recording.statistic(statistic)
         return Gradients.of(values, recording.statistic("norm") < 0, recording)
 
-    def render(self, path: str | os.PathLike[str], backward: int = -1, *, rank: int = 0, **options: Any) -> Path:
-        """Draw the graph behind a backward; the format follows the ending of `path`.
+    def render(
+        self,
+        path: str | os.PathLike[str],
+        backward: int = -1,
+        *,
+        rank: int = 0,
+        style: str = "gradtrace",
+        format: str | None = None,
+        **options: Any,
+    ) -> Path:
+        """Draw the graph behind a backward; the format follows the ending of `path` unless given.
 
-        `options` are those of `gradtrace.renderers.render_graph`. Raises GradtraceError for an unknown format or option
-        value.
+        `options` are those of `gradtrace.renderers.render_graph`. Raises GradtraceError for an unknown format, style or
+        option value, and where the file cannot be written.
         """
+        document = self.draw(backward, rank=rank, style=style, format=_format(path, format), **options)
+        out = Path(path)
+        try:
+            out.write_bytes(document.encode() if isinstance(document, str) else document)
+        except OSError as error:
+            raise GradtraceError(f"{out}: cannot be written ({error.strerror}); choose another file") from error
+        return out
+
+    def draw(
+        self, backward: int = -1, *, format: str = "svg", rank: int = 0, style: str = "gradtrace", **options: Any
+    ) -> str | bytes:
+        """The document that `render` writes: bytes for png and pdf, else text."""
+        graph = self.graph(backward, rank=rank)
+        if style == "torchviz":
+            from gradtrace.renderers.torchviz_style import render_torchviz_style
+
+            return render_torchviz_style(graph, format)
+        if style != "gradtrace":
+            raise GradtraceError(f"style {style!r} is not known; choose gradtrace or torchviz")
         from gradtrace.renderers import render_graph
 
-        render_graph(self.graph(backward, rank=rank), Path(path), findings=self.findings, **options)
-        return Path(path)
+        document = render_graph(graph, format=format, findings=self.findings, **options)
+        assert not isinstance(document, Path)  # noqa: S101  no file was asked for
+        return document
 
     def _text(self, *, width: int, color: bool = False) -> str:
         from gradtrace.renderers.text import render_text
@@ -188,6 +223,12 @@ class Trace:
         from gradtrace.renderers.text import to_html
 
         return {"text/plain": str(self), "text/html": to_html(self._text(width=100, color=True))}
+
+
+def _format(path: str | os.PathLike[str], format: str | None) -> str:
+    from gradtrace.renderers.graph import choose_format
+
+    return choose_format(Path(path), format)
 
 
 def load(path: str | os.PathLike[str]) -> Trace:

@@ -55,7 +55,7 @@ def assert_gradients_match(
         odd = sorted(own.keys() ^ other.keys())
         raise AssertionError(f"the two have different parameters: {listed(odd)}")
     # Backward visits parameters in about the reverse of their order: the last that differs is the first to part.
-    parted = [name for name in reversed(own) if not _equal(own[name], other[name], rtol, atol)]
+    parted = [name for name in reversed(list(own)) if not _equal(own[name], other[name], rtol, atol)]
     if parted:
         raise AssertionError(_parting(parted, own, other))
 
@@ -81,7 +81,9 @@ def assert_gradient_correct(
         raise ValueError("assert_gradient_correct needs at least one input with requires_grad, and those in float64")
     value = _Scalar(function, arguments)
     result = value()
-    gradients = torch.autograd.grad(result, [arguments[number] for number in judged], allow_unused=True)
+    gradients: Sequence[Tensor | None] = torch.autograd.grad(
+        result, [arguments[number] for number in judged], allow_unused=True
+    )
     for number, gradient in zip(judged, gradients, strict=True):
         analytic = torch.zeros_like(arguments[number]) if gradient is None else gradient
         numeric = value.differences(number, eps)
@@ -197,7 +199,7 @@ def _norm(value: Tensor) -> float:
 def _parting(parted: Sequence[str], own: Mapping[str, Tensor | None], other: Mapping[str, Tensor | None]) -> str:
     first = parted[0]
     message = [f"gradients part at {first}: {_difference(own[first], other[first])}"]
-    order = list(reversed(own))
+    order: list[str] = list(reversed(list(own)))
     before = order[: order.index(first)]
     if before:
         message.append(f"equal on the way back from the loss down to {before[-1]}")

@@ -65,7 +65,7 @@ class RuleOptions:
     thresholds: tuple[tuple[str, str, float], ...] = ()
 
     def settings(self) -> dict[str, Any]:
-        """As `Trace.diagnose` and `gradtrace.trace` take them, put over those of the project's pyproject.toml.
+        """What is given, as `Trace.diagnose` and `gradtrace.trace` take it, over the project's pyproject.toml.
 
         Raises GradtraceError for a code or threshold that does not exist.
         """
@@ -73,10 +73,13 @@ class RuleOptions:
 
         config = load_config()
         thresholds = _merged(asdict(config.thresholds), self.thresholds)
-        Thresholds.of(thresholds)
-        select, ignore = self.select or config.select, self.ignore or config.ignore
-        check_codes([*select, *ignore])
-        return {"select": select, "ignore": ignore, "thresholds": thresholds}
+        given = {
+            "select": self.select or config.select,
+            "ignore": self.ignore or config.ignore,
+            "thresholds": {} if Thresholds.of(thresholds) == Thresholds() else thresholds,
+        }
+        check_codes([*given["select"], *given["ignore"]])
+        return {name: value for name, value in given.items() if value}
 
     def check(self) -> None:
         """Raise GradtraceError for a code or threshold that does not exist; where none is given, import nothing."""

@@ -12,6 +12,9 @@ import click
 
 from gradtrace.errors import GradtraceError
 
+BROKEN_PIPE = 128 + 13
+"""What a shell reports of a program that SIGPIPE ended."""
+
 
 def in_color() -> bool:
     """Whether standard output is a terminal that wants colour (https://no-color.org)."""
@@ -29,9 +32,18 @@ def write(document: str | bytes, out: Path | None) -> None:
     if out is None or str(out) == "-":
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal without the bars of a sparkline shows ? for them
-        click.echo(document, nl=False)
+        _echo(document)
         return
     try:
         out.write_bytes(document.encode(errors="replace") if isinstance(document, str) else document)
     except OSError as error:
         raise GradtraceError(f"{out}: cannot be written ({error.strerror}); choose another file with -o") from error
+
+
+def _echo(document: str | bytes) -> None:
+    try:
+        click.echo(document, nl=False)
+    except BrokenPipeError:
+        # The reader has gone, which is its right; the interpreter must not fail again when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)

@@ -10,9 +10,8 @@ import click
 
 from gradtrace.cli.options import trace_argument
 from gradtrace.cli.output import write
-from gradtrace.errors import GradtraceError
 
-FORMATS = ("svg", "png", "pdf", "dot", "json", "graphml", "gexf", "mermaid", "html")
+FORMATS = ("svg", "png", "pdf", "dot", "json", "graphml", "gexf", "mermaid", "html", "model_explorer")
 _BINARY = ("png", "pdf")
 
 
@@ -47,30 +46,18 @@ def _depth(value: str) -> str | int:
 @click.option("--format", type=click.Choice(FORMATS), help="By default the ending of FILE, svg without one.")
 @click.option("--rank", type=click.IntRange(min=0), default=0, help="Of a folder of ranks.")
 @trace_argument
-def command(trace: Path, out: Path | None, format: str | None, backward: int, rank: int, **options: Any) -> None:
+def command(trace: Path, out: Path | None, format: str | None, backward: int, **options: Any) -> None:
     """Draw the autograd graph behind a backward of TRACE, with the gradients that flowed through it.
 
     Without -o the document goes to standard output.
     """
     from gradtrace.recorded import load
-    from gradtrace.renderers import render_graph
+    from gradtrace.renderers.graph import choose_format
 
-    kind = format or _kind_of(out)
-    if out is None and kind in _BINARY and sys.stdout.isatty():
+    to_stdout = out is None or str(out) == "-"
+    kind = choose_format("graph.svg" if to_stdout else out, format)
+    if to_stdout and kind in _BINARY and sys.stdout.isatty():
         raise click.UsageError(f"a {kind} does not go to a terminal; name a file with -o", click.get_current_context())
     with load(trace) as recorded:
-        graph = recorded.graph(backward, rank=rank)
-        document = render_graph(graph, format=kind, findings=recorded.findings, **options)
-    write(document if isinstance(document, (str, bytes)) else document.read_bytes(), out)
-
-
-def _kind_of(out: Path | None) -> str:
-    if out is None or str(out) == "-":
-        return "svg"
-    ending = out.suffix.lstrip(".").lower()
-    kind = {"mmd": "mermaid", "gv": "dot", "htm": "html"}.get(ending, ending)
-    if kind not in FORMATS:
-        raise GradtraceError(
-            f"{out}: no format has the ending {out.suffix!r}; use one of {', '.join(FORMATS)} or --format"
-        )
-    return kind
+        document = recorded.draw(backward, format=kind, **options)
+    write(document, out)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradtrace.cli.output import in_color, terminal_size
+from gradtrace.cli.output import in_color, terminal_size, write
 
 if TYPE_CHECKING:
     from gradtrace.rules.base import Rule
@@ -19,7 +19,8 @@ def command(code: str | None) -> None:
     """Explain a finding's CODE (or name); without one, list them all."""
     from gradtrace.rules import RULES, rule
 
-    click.echo(_page(rule(code)) if code else "\n".join(map(_line, RULES)), color=in_color())
+    text = _page(rule(code)) if code else "\n".join(map(_line, RULES))
+    write(f"{text if in_color() else click.unstyle(text)}\n", None)
 
 
 def _line(rule: Rule) -> str:

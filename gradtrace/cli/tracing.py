@@ -80,6 +80,7 @@ class TracedProgram:
         self._stack = ExitStack()
         self._trace: LiveTrace | None = None
         self._ending = False
+        self._announced: list[Finding] = []
 
     def run(self) -> NoReturn:
         """Run the program and end this process as the program ended."""
@@ -111,13 +112,14 @@ class TracedProgram:
 
     def _announce(self, finding: Finding) -> None:
         if not self._ending:  # what comes up only now stands in the verdict
+            self._announced.append(finding)
             _say(f"{finding.code} {finding.name}: {finding.message}")
 
     def _finish(self, outcome: Outcome) -> Outcome:
         self._ending = True
         sys.stdout.flush()
         if self._trace is None:
-            if not self._quiet:
+            if not self._quiet and "torch" not in sys.modules:
                 _say("nothing was traced: the program never imported torch")
             return outcome
         try:
@@ -131,19 +133,24 @@ class TracedProgram:
     def _judge(self, trace: Trace, outcome: Outcome) -> Outcome:
         from gradtrace.renderers.findings import stands
 
+        findings = trace.recording().findings()
         if not self._quiet:
-            self._report(trace)
-        if self._check and outcome.exit_code == 0 and any(map(stands, trace.findings)):
+            self._report(findings, trace.backwards)
+        if self._check and outcome.exit_code == 0 and any(map(stands, findings)):
             return Outcome(1)
         return outcome
 
-    def _report(self, trace: Trace) -> None:
-        if int(os.environ.get("RANK", "0")) and not trace.findings:
+    def _report(self, findings: list[Finding], backwards: int) -> None:
+        if os.environ.get("RANK", "0") != "0" and not findings:
             return  # one clean bill of health for all ranks is enough
         from gradtrace.renderers.summary import summary
 
-        for line in summary(trace.findings, trace.backwards):
+        for line in summary(findings, backwards):
             _say(line)
+        still = {(finding.code, finding.where.parameter) for finding in findings}
+        for finding in self._announced:
+            if (finding.code, finding.where.parameter) not in still:
+                _say(f"{finding.code} {finding.name}, found while it ran, does not hold for the whole run")
         _say(f"next: gradtrace show {shlex.quote(str(self._destination.shown))}")
 
 

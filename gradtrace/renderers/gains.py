@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from gradtrace.model import Edge, Snapshot
 
@@ -22,13 +22,13 @@ def module_gains(snapshot: Snapshot, names: Iterable[str]) -> dict[str, float]:
     gains = {}
     for name in names:
         inside = {node for node, module in modules.items() if module == name or module.startswith(f"{name}.")}
-        reached = _norm(edges, lambda edge, own=inside: edge.target in own and edge.source not in own)
-        left = _norm(edges, lambda edge, own=inside: edge.source in own and edge.target not in own)
+        reached = _norm(edge for edge in edges if edge.target in inside and edge.source not in inside)
+        left = _norm(edge for edge in edges if edge.source in inside and edge.target not in inside)
         if reached and left is not None:
             gains[name] = left / reached
     return gains
 
 
-def _norm(edges: Iterable[Edge], chosen: Callable[[Edge], bool]) -> float | None:
-    norms = [edge.grad_norm for edge in edges if chosen(edge) and edge.grad_norm is not None]
+def _norm(edges: Iterable[Edge]) -> float | None:
+    norms = [edge.grad_norm for edge in edges if edge.grad_norm is not None]
     return math.hypot(*norms) if norms else None

@@ -162,7 +162,7 @@ def _group_norm(norms: npt.NDArray[np.float32]) -> Floats:
     values = norms.astype(np.float64)
     absent = values < 0
     values[absent] = 0.0
-    total = np.sqrt(np.einsum("ij,ij->i", values, values))
+    total: Floats = np.sqrt(np.einsum("ij,ij->i", values, values))
     total[~np.isfinite(total)] = np.inf
     total[absent.all(axis=1)] = np.nan
     return total

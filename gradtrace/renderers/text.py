@@ -141,7 +141,7 @@ def _table(layers: Sequence[Layer]) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     dead = any(layer.units for layer in layers)
-    table.add_column("layer", overflow="fold")
+    table.add_column("layer", overflow="fold", min_width=12)
     table.add_column("type", overflow="ellipsis", no_wrap=True)
     for title in ("values", "gradient"):
         table.add_column(title, justify="right", no_wrap=True)
@@ -158,7 +158,7 @@ def _cells(layer: Layer, *, dead: bool) -> list[str | Text]:
         layer.name or "(root)",
         layer.type or "",
         abbreviated(layer.elements),
-        layer.state if layer.state in ("frozen", "no gradient") else short(layer.norm),
+        short(layer.norm) if layer.state in ("ok", "zero") else layer.state,
         sparkline(layer.history),
         short(layer.update),
         short(layer.gain),
