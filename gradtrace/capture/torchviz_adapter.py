@@ -11,13 +11,14 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from gradtrace.capture.oneshot import tensors_of
 from gradtrace.capture.walk import LiveGraph
 from gradtrace.errors import GradtraceError, MissingToolError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FRAMES_A_NODE = 2
 """Python frames that torchviz's recursion takes for each node of the longest chain, with room to spare."""
