@@ -156,9 +156,6 @@ class Registry:
 
     def _find_in_sight(self, parameter: nn.Parameter, frame: FrameType | None) -> int | None:
         """The parameter's number, once the module in sight that owns it is registered as a root."""
-        if next(module.parameters(), None) is None:
-            self.add_root(module, _variable_name(frame, module) or type(module).__name__)
-            return
         holder, name = _holder(frame, lambda module: any(other is parameter for other in module.parameters()))
         if holder is None:
             return None
@@ -217,6 +214,9 @@ class Registry:
 
     def discover(self, module: nn.Module, frame: FrameType | None) -> None:
         """Register the root that a module called at top level belongs to, named by the variable that holds it."""
+        if next(module.parameters(), None) is None:
+            self.add_root(module, _variable_name(frame, module) or type(module).__name__)
+            return
         holder, name = _holder(frame, lambda candidate: any(member is module for member in candidate.modules()))
         self.add_root(holder or module, name or type(unwrap(holder or module)).__name__)
 
