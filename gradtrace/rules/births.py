@@ -88,14 +88,16 @@ def _from_event(run: Run, event: Event) -> Birth | None:
         return None  # masks hold -inf, and softmax takes it away again
     if payload["direction"] == "backward" and sick and _scaler_copes(run, event.backward):
         return None
+    placed = any(payload.get(key) for key in ("op", "module", "source"))
+    unseen = payload["direction"] == "input" and not placed  # a loss whose forward nobody watched, not a batch
     birth = Birth(
         event.backward,
-        payload["direction"],
+        "forward" if unseen else payload["direction"],
         payload["value"],
         payload.get("op"),
         payload.get("module"),
         source_of(payload.get("source")),
-        bool(payload.get("exact")),
+        bool(payload.get("exact")) and not unseen,
         healed=not sick,
         facts=payload.get("evidence") or {},
         last=event.backward,

@@ -50,7 +50,7 @@ def _spikes(logs: Floats, limits: Spike) -> Rows:
     padded = np.concatenate([np.full(limits.window, np.nan), logs])
     windows = sliding_window_view(padded, limits.window)[: len(logs)]
     # A value `ratio` times over the median is that far over the minimum too, which is much cheaper to look at.
-    candidates = np.flatnonzero(logs - np.fmin.reduce(windows, axis=1) > np.log(limits.ratio))
+    candidates = np.flatnonzero(logs - _least_before(logs, limits.window) > np.log(limits.ratio))
     candidates = candidates[(candidates >= limits.warmup) & (candidates < len(logs) - limits.settle)]
     history = windows[candidates]
     median = _row_medians(history)
@@ -60,6 +60,16 @@ def _spikes(logs: Floats, limits: Spike) -> Rows:
     pairs = zip(candidates[outliers].tolist(), median[outliers].tolist(), strict=True)
     spikes = np.array([at for at, middle in pairs if _settles(logs, at, middle, limits)], np.intp)
     return np.empty(0, np.intp) if len(spikes) > max(3, limits.frequent * len(logs)) else spikes
+
+
+def _least_before(logs: Floats, window: int) -> Floats:
+    """(n,): a lower bound of the `window` values before each, or of a few more: minima over spans that double."""
+    least = np.concatenate([[np.inf], logs[:-1]])
+    span = 1
+    while span < window:
+        least[span:] = np.minimum(least[span:], least[:-span])
+        span *= 2
+    return least
 
 
 def _row_medians(values: Floats) -> Floats:

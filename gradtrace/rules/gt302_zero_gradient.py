@@ -68,15 +68,7 @@ class ZeroGradient(Rule):
 
 
 def _always_zero(run: Run) -> list[int]:
-    if not len(run.rows):
-        return []
-    mine = [leaf.id for leaf in run.parameters]
-    nonzero = run.got[:, mine] & (run.norm[:, mine] != 0)
-    return [
-        leaf
-        for leaf, any_nonzero in zip(mine, nonzero.any(axis=0), strict=True)
-        if run.ever_got[leaf] and not any_nonzero
-    ]
+    return [leaf.id for leaf in run.parameters if run.peak[leaf.id] == 0]
 
 
 def _culprit(run: Run, leaf: str) -> Node | None:

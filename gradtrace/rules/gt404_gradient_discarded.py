@@ -13,6 +13,9 @@ from gradtrace.rules.protocol import Steps
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line
 
+_STEPS = (LoopKind.STEP, LoopKind.SCALER_STEP)
+"""A GradScaler's step counts although it may skip the optimizer's."""
+
 
 class GradientDiscarded(Rule):
     code = "GT404"
@@ -63,7 +66,7 @@ def _before_step(run: Run, optimizer: Optimizer, steps: Steps, lost: Rows) -> Dr
 
 def _in_accumulation(run: Run, optimizer: Optimizer, steps: Steps) -> Iterable[Draft]:
     """Micro-batches of the line that the step uses, cleared before the next one is added."""
-    if len(run.optimizers) > 1:
+    if len(run.optimizers) > 1 or len(run.protocol.rows(LoopKind.BACKWARD)) < 3 * run.thresholds.loop.steps:
         return
     wasted, used, clear_sites = _tally(run, steps)
     if used >= run.thresholds.loop.steps and wasted >= 2 * used:
@@ -87,10 +90,10 @@ def _in_accumulation(run: Run, optimizer: Optimizer, steps: Steps) -> Iterable[D
 def _tally(run: Run, steps: Steps) -> tuple[int, int, list[int]]:
     """Backwards cleared unused and backwards used, of the line used most, and the sites of the clearings."""
     records = run.protocol.records[: int(steps.rows[-1]) + 1]
-    kept = np.isin(records["kind"], (LoopKind.BACKWARD, LoopKind.ZERO_GRAD, LoopKind.STEP))
+    kept = np.isin(records["kind"], (LoopKind.BACKWARD, LoopKind.ZERO_GRAD, *_STEPS))
     order, following = records[kept][:-1], records[kept][1:]
     backward = (order["kind"] == LoopKind.BACKWARD) & ~_retained(run, order["backward"])
-    stepped = backward & (following["kind"] == LoopKind.STEP)
+    stepped = backward & np.isin(following["kind"], _STEPS)
     cleared = backward & (following["kind"] == LoopKind.ZERO_GRAD)
     lines = np.intersect1d(order["site"][stepped], order["site"][cleared])
     same_line = np.isin(order["site"], lines)

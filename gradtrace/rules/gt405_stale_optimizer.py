@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -34,22 +34,23 @@ class StaleOptimizer(Rule):
     def check(self, run: Run) -> Iterable[Draft]:
         if reach.all_steps(run) < run.thresholds.reach.steps:
             return
-        first, last = reach.first_gradients(run), reach.last_gradients(run)
         held = reach.held_ids(run)
-        homeless = [
-            leaf for leaf in run.parameters if leaf.id not in held and leaf.module is not None and first[leaf.id]
-        ]
-        for optimizer in run.optimizers:
-            idle = [leaf for leaf in dict.fromkeys(optimizer.parameters) if run.leaves[leaf].kind == "parameter"]
-            start = min((int(first[leaf.id]) for leaf in homeless), default=0)
-            replaced = {_local(run, leaf.id) for leaf in homeless}
-            orphans = [
-                leaf
-                for leaf in idle
-                if last[leaf] < start and (run.leaves[leaf].module is None or _local(run, leaf) in replaced)
-            ]
+        homeless = [leaf for leaf in run.parameters if leaf.id not in held and leaf.module is not None]
+        newcomers = {_local(run, leaf.id): leaf.id for leaf in homeless if run.ever_got[leaf.id]}
+        for optimizer in run.optimizers if newcomers else ():
+            orphans = [leaf for leaf in dict.fromkeys(optimizer.parameters) if _is_orphan(run, leaf, newcomers)]
             if orphans:
-                yield _draft(run, optimizer, orphans, [leaf.id for leaf in homeless])
+                heirs = [newcomers[name] for leaf in orphans if (name := _local(run, leaf)) in newcomers]
+                yield _draft(run, optimizer, orphans, heirs or list(newcomers.values()))
+
+
+def _is_orphan(run: Run, leaf: int, newcomers: Mapping[str, int]) -> bool:
+    """Whether an optimizer's leaf lost its gradients to another tensor of its name, or never had a home or any."""
+    heir = newcomers.get(_local(run, leaf))
+    last = reach.last_gradient(run, leaf)
+    if heir is not None:
+        return last < reach.first_gradient(run, heir)
+    return run.leaves[leaf].module is None and run.leaves[leaf].kind == "parameter" and not last
 
 
 def _local(run: Run, leaf: int) -> str:

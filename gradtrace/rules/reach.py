@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import numpy as np
 
 from gradtrace.model import Parameter
-from gradtrace.rules.arrays import Ints
 from gradtrace.rules.run import Run
 
 _CONTAINERS = ("ModuleList", "ModuleDict")
@@ -72,18 +71,14 @@ def written_elsewhere(run: Run, leaf: int) -> bool:
     return len(known) > 1 and bool(np.ptp(known) > 0)
 
 
-def first_gradients(run: Run) -> Ints:
-    """(leaves,): number of the first backward that brought each a gradient, 0 for never."""
-    if not len(run.rows):
-        return np.zeros(len(run.leaves), np.int64)
-    return np.where(run.ever_got, run.numbers[run.got.argmax(axis=0)], 0)
+def first_gradient(run: Run, leaf: int) -> int:
+    """Number of the first backward that brought a leaf a gradient, 0 for never."""
+    return int(run.numbers[run.got[:, leaf].argmax()]) if run.ever_got[leaf] else 0
 
 
-def last_gradients(run: Run) -> Ints:
-    """(leaves,): number of the last backward that brought each a gradient, 0 for never."""
-    if not len(run.rows):
-        return np.zeros(len(run.leaves), np.int64)
-    return np.where(run.ever_got, run.numbers[::-1][run.got[::-1].argmax(axis=0)], 0)
+def last_gradient(run: Run, leaf: int) -> int:
+    """Number of the last backward that brought a leaf a gradient, 0 for never."""
+    return int(run.numbers[::-1][run.got[::-1, leaf].argmax()]) if run.ever_got[leaf] else 0
 
 
 def held_ids(run: Run) -> set[int]:

@@ -19,12 +19,17 @@ if TYPE_CHECKING:
     from gradtrace.store.recording import Recording
 
 
+_CHUNK = 2048
+"""Rows worked on at a time, so that intermediate results stay in the processor's cache."""
+
+
 class Run:
     """Arrays have one row a recorded backward, in order, and one column a leaf tensor."""
 
     def __init__(self, recording: Recording, thresholds: Thresholds) -> None:
         self.recording = recording
         self.thresholds = thresholds
+        self._samples: dict[str, tuple[Ints, Singles]] = {}
 
     # ---- the cast
 
@@ -96,17 +101,25 @@ class Run:
         return mask
 
     @cached_property
+    def peak(self) -> Singles:
+        """(leaves,): the largest norm of any backward; ABSENT for never a gradient, NaN where one was."""
+        largest: Singles = np.maximum.reduce(self.norm, axis=0, initial=np.float32(ABSENT))
+        return largest
+
+    @cached_property
     def ever_got(self) -> Mask:
         """(leaves,): got a gradient in some backward."""
-        mask: Mask = np.logical_or.reduce(self.got, axis=0)
+        mask: Mask = self.peak != np.float32(ABSENT)
         return mask
 
     @cached_property
     def total(self) -> Floats:
         """(backwards,): norm of all gradients of the backward taken together; NaN where one is, 0 without any."""
-        present = np.maximum(self.norm, np.float32(0.0))
-        squares: Floats = np.einsum("ij,ij->i", present, present, dtype=np.float64, casting="safe")
-        return np.sqrt(squares)
+        total = np.empty(len(self.norm), np.float64)
+        for start in range(0, len(total), _CHUNK):
+            present = np.maximum(self.norm[start : start + _CHUNK], np.float32(0.0)).astype(np.float64)
+            total[start : start + _CHUNK] = np.einsum("ij,ij->i", present, present)
+        return np.sqrt(total)
 
     @cached_property
     def brought(self) -> Mask:
@@ -195,6 +208,11 @@ class Run:
 
     def sample(self, name: str) -> tuple[Ints, Singles]:
         """Positions (K,) and values (K, leaves) of a sampled statistic; missing columns are NaN."""
+        if name not in self._samples:
+            self._samples[name] = self._sample(name)
+        return self._samples[name]
+
+    def _sample(self, name: str) -> tuple[Ints, Singles]:
         positions, values = self.recording.samples(name)
         missing = len(self.leaves) - values.shape[1] if values.ndim == 2 else len(self.leaves)
         if values.ndim != 2:
