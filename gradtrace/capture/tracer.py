@@ -25,7 +25,7 @@ from gradtrace.capture.errors_of_backward import explain_exception, source_dict
 from gradtrace.capture.journal import Journal
 from gradtrace.capture.kept_values import NODES, kept_values
 from gradtrace.capture.loop import SENTINELS, WATCHED_IN_FULL, LoopWatch
-from gradtrace.capture.measure import Measurement
+from gradtrace.capture.measure import Measurement, underflow_share
 from gradtrace.capture.modules import ModuleWatch
 from gradtrace.capture.nograd import GlobalSwitch, switch_site
 from gradtrace.capture.options import Options
@@ -485,10 +485,19 @@ class Tracer:
             if running.kind == 0:
                 self._look_at_units(running, numbers, gradients)
             if running.armed:
-                for number, gradient in zip(numbers, gradients, strict=True):
-                    if gradient.layout is not torch.strided:
-                        self.registry.mark_sparse(number)
+                self._look_at_kinds(running.number, numbers, gradients)
         return row
+
+    def _look_at_kinds(self, backward: int, numbers: list[int], gradients: list[Tensor]) -> None:
+        """Note which parameters get sparse gradients, and how much of the half-precision ones has underflowed."""
+        shares = np.full(len(self.registry), np.nan, np.float32)
+        for number, gradient in zip(numbers, gradients, strict=True):
+            if gradient.layout is not torch.strided:
+                self.registry.mark_sparse(number)
+            elif (share := underflow_share(gradient)) is not None:
+                shares[number] = share
+        if not np.isnan(shares).all():
+            self.writer.put_sample("subnormal", backward, shares)
 
     def _look_at_units(self, running: Running, numbers: list[int], gradients: list[Tensor]) -> None:
         if not self._meter.matrices or not self._units.due(running.number, self._meter.matrices):
