@@ -31,6 +31,9 @@ _BETWEEN = (
 )
 """What may stand between a layer and its rectifier: the bias, a normalisation."""
 
+_TRANSPOSES = ("TBackward", "Transpose", "ToCopy", "Permute")
+_PRODUCTS = ("Addmm", "Mm", "Bmm", "Baddbmm")
+
 _HOPS = 8
 
 _RECENT = 64
@@ -141,11 +144,23 @@ def _enough(units: int, limits: Units) -> float:
     return min(1.0, limits.chance + limits.sigmas * math.sqrt(limits.chance * (1 - limits.chance) / units))
 
 
+def _layer_ops(layout: Layout, place: int) -> list[int]:
+    """The ops that use a weight with one row a unit: convolutions, and products with its transpose (`linear`)."""
+    found = []
+    for consumer in layout.consumers[place]:
+        op = layout.nodes[consumer].op
+        if "Conv" in op or op.startswith("Linear"):
+            found.append(consumer)
+        elif op.startswith(_TRANSPOSES):
+            found += [user for user in layout.consumers[consumer] if layout.nodes[user].op.startswith(_PRODUCTS)]
+    return found
+
+
 def _rectifier(leaf: Parameter, layouts: list[Layout]) -> tuple[Layout | None, Node | None]:
     """The op right after the layer that can switch units off, and the graph that shows it."""
     for layout in reversed(layouts):
         place = layout.leaves.get(leaf.name)
-        for user in layout.users(place) if place is not None else ():
+        for user in _layer_ops(layout, place) if place is not None else ():
             found = layout.nearest(
                 user,
                 wanted=lambda node: node.op.startswith(_RECTIFIERS),

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
-from gradtrace.model import Event, Where
+from gradtrace.model import Source, Where
 from gradtrace.rules import reach
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.run import Run
@@ -23,9 +24,36 @@ _REMEDIES = {
     "score-function estimator",
     "sample": "use rsample(), or add the log-probability of the sample to the loss",
     "multinomial": "add the log-probability of the sample to the loss, or use Gumbel-softmax",
+    "long": "an integer has no derivative: keep the value a float, or weigh the alternatives by a softmax",
+    "int": "an integer has no derivative: keep the value a float, or weigh the alternatives by a softmax",
     "round": "use a straight-through estimator for the rounding",
 }
 _COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "__gt__", "__ge__", "__lt__", "__le__", "__eq__", "__ne__")
+
+
+@dataclass
+class Cut:
+    """A call at one line after which values go on without their graph, over all backwards in which it was seen."""
+
+    call: str
+    source: Source | None
+    module: str | None
+    reaches_loss: bool = False
+    upstream: set[int] = field(default_factory=set)
+    count: int = 0
+
+
+def _cuts(run: Run) -> list[Cut]:
+    cuts: dict[tuple[object, ...], Cut] = {}
+    for event in run.events("cut"):
+        facts = event.payload
+        source = source_of(facts.get("source"))
+        key = (facts["call"], source, facts.get("module") if source is None else None)
+        cut = cuts.setdefault(key, Cut(facts["call"], source, facts.get("module")))
+        cut.reaches_loss = cut.reaches_loss or bool(facts.get("reaches_loss"))
+        cut.upstream.update(facts["parameters"])
+        cut.count += facts.get("count", 1)
+    return list(cuts.values())
 
 
 class NoGradient(Rule):
@@ -75,37 +103,33 @@ class NoGradient(Rule):
 
     def _causes(self, run: Run, missing: list[int]) -> Iterator[Draft]:
         rest = set(missing)
-        cuts = [(event, rest.intersection(event.payload["parameters"])) for event in run.events("cut")]
-        cuts = [(event, upstream) for event, upstream in cuts if upstream]
-        while rest and cuts:
-            event, upstream = max(cuts, key=lambda pair: _explains(pair[0], len(pair[1] & rest)))
-            cuts = [pair for pair in cuts if pair[0] is not event]
-            if found := sorted(upstream & rest):
-                rest -= upstream
-                yield self._cut(run, event, found)
+        cuts = _cuts(run)
+        while cuts and rest:
+            best = max(cuts, key=lambda cut: (cut.reaches_loss and bool(cut.upstream & rest), len(cut.upstream & rest)))
+            cuts.remove(best)
+            if found := sorted(best.upstream & rest):
+                rest -= best.upstream
+                yield self._cut(run, best, found)
         yield from self._without_cut(run, sorted(rest))
 
-    def _cut(self, run: Run, event: Event, ids: list[int]) -> Draft:
-        payload = event.payload
-        call, source = payload["call"], source_of(payload.get("source"))
+    def _cut(self, run: Run, cut: Cut, ids: list[int]) -> Draft:
         names = run.names(ids)
-        certain = bool(payload.get("reaches_loss"))
-        way = "cuts the way to the loss" if certain else "takes the value out of the graph"
+        way = "cuts the way to the loss" if cut.reaches_loss else "takes the value out of the graph"
         return Draft(
             severity="error",
-            message=f"no gradient ever reaches {listed(names)}: {_spoken(call)}{at_line(source)} {way}",
+            message=f"no gradient ever reaches {listed(names)}: {_spoken(cut.call)}{at_line(cut.source)} {way}",
             where=Where(
                 parameter=names[0],
                 module=common_module([run.leaves[leaf].module for leaf in ids]),
-                op=call,
-                source=source,
+                op=cut.call,
+                source=cut.source,
                 optimizer=_owner(run, ids),
             ),
-            cause=f"{_spoken(call)} in {module_text(payload.get('module'))} passes the value on without its graph",
-            fix=_remedy(call),
+            cause=f"{_spoken(cut.call)} in {module_text(cut.module)} passes the value on without its graph",
+            fix=_remedy(cut.call),
             **_seen(run),
             parameters=names,
-            evidence={"call": call, "reaches_loss": certain, "cut_calls": payload.get("count", 1)},
+            evidence={"call": cut.call, "reaches_loss": cut.reaches_loss, "cut_calls": cut.count},
         )
 
     def _without_cut(self, run: Run, ids: list[int]) -> Iterator[Draft]:
@@ -165,11 +189,6 @@ def _is_expected(run: Run, leaf: int) -> bool:
         return any(run.protocol.step_count(owner.id) >= needed for owner in run.owners.get(leaf, ()))
     root = run.root_of(run.leaves[leaf])
     return root is not None and any(run.ever_got[other.id] and run.root_of(other) == root for other in run.parameters)
-
-
-def _explains(event: Event, covered: int) -> tuple[bool, int, int]:
-    """Sorts cuts: those whose value entered the loss, then those that explain most, then the earliest."""
-    return bool(event.payload.get("reaches_loss")) and covered > 0, covered, -event.backward
 
 
 def _reason(run: Run, leaf: int) -> tuple[str, str]:

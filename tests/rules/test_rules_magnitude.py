@@ -224,14 +224,15 @@ def test_a_little_underflow_is_healthy(underflow: float, backwards: tuple[int, .
     assert not found(half_precision(underflow, backwards))
 
 
-def relu_net(activation: str = "ReluBackward0") -> Synthetic:
+def relu_net(activation: str = "ReluBackward0", *, untransposed: bool = False) -> Synthetic:
     recording = mlp(2)
     recording.train(40)
     tape = Tape()
     tip = tape.op("AddmmBackward0", tape.op("MseLossBackward0", shape=()), module="layers.1")
     tape.leaf("layers.1.weight", tip)
     relu = tape.op(activation, tip, module="act", source=Source("model.py", 8, "forward"), shape=(32, 16))
-    tape.leaf("layers.0.weight", tape.op("AddmmBackward0", relu, module="layers.0", shape=(32, 16)))
+    linear = tape.op("AddmmBackward0", relu, module="layers.0", shape=(32, 16))
+    tape.leaf("layers.0.weight", linear if untransposed else tape.op("TBackward0", linear))
     recording.graph(tape.snapshot(1, measured=False))
     return recording
 
@@ -253,6 +254,10 @@ def test_dead_units_name_the_layer_and_how_many():
 @pytest.mark.parametrize(("units", "activation"), [(8.0, "ReluBackward0"), (16.0, "SigmoidBackward0")])
 def test_units_off_by_chance_or_without_a_rectifier_are_healthy(units: float, activation: str):
     assert not found(dead(relu_net(activation), units))
+
+
+def test_rows_that_are_inputs_and_not_units_may_well_be_zero():
+    assert not found(dead(relu_net(untransposed=True), 16.0))
 
 
 def test_units_that_no_sample_of_any_batch_switches_on():
