@@ -3,57 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
-from gradtrace.model import Source, Where
+from gradtrace.model import Where
 from gradtrace.rules import reach
 from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.cuts import Cut, find_cuts, remedy, spoken
 from gradtrace.rules.run import Run
-from gradtrace.rules.wording import at_line, common_module, counted, listed, module_text, source_of
-
-_REMEDIES = {
-    "detach": "drop the detach() on the way to the loss",
-    "no_grad": "run this forward outside no_grad()",
-    "data": "use the tensor itself instead of its .data",
-    "item": "keep the tensor in the loss; item() is for printing",
-    "tolist": "stay with tensors until the loss is made",
-    "numpy": "write this step with torch operations",
-    "tensor": "combine tensors with torch.stack or torch.cat; torch.tensor copies values out of the graph",
-    "argmax": "use a differentiable stand-in for argmax: softmax, Gumbel-softmax, a straight-through or "
-    "score-function estimator",
-    "sample": "use rsample(), or add the log-probability of the sample to the loss",
-    "multinomial": "add the log-probability of the sample to the loss, or use Gumbel-softmax",
-    "long": "an integer has no derivative: keep the value a float, or weigh the alternatives by a softmax",
-    "int": "an integer has no derivative: keep the value a float, or weigh the alternatives by a softmax",
-    "round": "use a straight-through estimator for the rounding",
-}
-_COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "__gt__", "__ge__", "__lt__", "__le__", "__eq__", "__ne__")
-
-
-@dataclass
-class Cut:
-    """A call at one line after which values go on without their graph, over all backwards in which it was seen."""
-
-    call: str
-    source: Source | None
-    module: str | None
-    reaches_loss: bool = False
-    upstream: set[int] = field(default_factory=set)
-    count: int = 0
-
-
-def _cuts(run: Run) -> list[Cut]:
-    cuts: dict[tuple[object, ...], Cut] = {}
-    for event in run.events("cut"):
-        facts = event.payload
-        source = source_of(facts.get("source"))
-        key = (facts["call"], source, facts.get("module") if source is None else None)
-        cut = cuts.setdefault(key, Cut(facts["call"], source, facts.get("module")))
-        cut.reaches_loss = cut.reaches_loss or bool(facts.get("reaches_loss"))
-        cut.upstream.update(facts["parameters"])
-        cut.count += facts.get("count", 1)
-    return list(cuts.values())
+from gradtrace.rules.wording import at_line, common_module, counted, listed, module_text
 
 
 class NoGradient(Rule):
@@ -103,9 +60,9 @@ class NoGradient(Rule):
 
     def _causes(self, run: Run, missing: list[int]) -> Iterator[Draft]:
         rest = set(missing)
-        cuts = _cuts(run)
+        cuts = find_cuts(run)
         while cuts and rest:
-            best = max(cuts, key=lambda cut: (cut.reaches_loss and bool(cut.upstream & rest), len(cut.upstream & rest)))
+            best = max(cuts, key=lambda cut: cut.weight(rest))
             cuts.remove(best)
             if found := sorted(best.upstream & rest):
                 rest -= best.upstream
@@ -117,7 +74,7 @@ class NoGradient(Rule):
         way = "cuts the way to the loss" if cut.reaches_loss else "takes the value out of the graph"
         return Draft(
             severity="error",
-            message=f"no gradient ever reaches {listed(names)}: {_spoken(cut.call)}{at_line(cut.source)} {way}",
+            message=f"no gradient ever reaches {listed(names)}: {spoken(cut.call)}{at_line(cut.source)} {way}",
             where=Where(
                 parameter=names[0],
                 module=common_module([run.leaves[leaf].module for leaf in ids]),
@@ -125,8 +82,8 @@ class NoGradient(Rule):
                 source=cut.source,
                 optimizer=_owner(run, ids),
             ),
-            cause=f"{_spoken(cut.call)} in {module_text(cut.module)} passes the value on without its graph",
-            fix=_remedy(cut.call),
+            cause=f"{spoken(cut.call)} in {module_text(cut.module)} passes the value on without its graph",
+            fix=remedy(cut.call),
             **_seen(run),
             parameters=names,
             evidence={"call": cut.call, "reaches_loss": cut.reaches_loss, "cut_calls": cut.count},
@@ -147,9 +104,8 @@ class NoGradient(Rule):
             names = run.names(ids)
             yield Draft(
                 severity="note",
-                message=f"no gradient ever reaches {listed(names)}, but the weights move all the same: a moving "
-                "average or a "
-                "target network?",
+                message=f"no gradient ever reaches {listed(names)}, but the weights move all the same, as those of a "
+                "moving average or a target network do",
                 where=Where(parameter=names[0], module=common_module([run.leaves[leaf].module for leaf in ids])),
                 cause="the weights change between steps although no backward reaches them",
                 fix="leave them out of the optimizer and set requires_grad_(False), which saves memory",
@@ -199,10 +155,10 @@ def _reason(run: Run, leaf: int) -> tuple[str, str]:
         return ("conditional" if reach.is_conditional(run, uncalled) else "uncalled"), uncalled
     module = run.modules.get(parameter.module or "") if parameter.module is not None else None
     if module is not None and module.calls > 0 and module.backward_calls == 0:
-        return "disabled", module.name
+        return "disabled", ""
     if module is not None and any(run.ever_got[other.id] for other in run.parameters if other.module == module.name):
         return "unused", module.name
-    return "unknown", module.name if module is not None else ""
+    return "unknown", ""
 
 
 def _draft(run: Run, module: str, ids: list[int], severity: str, message: str, cause: str, fix: str) -> Draft:
@@ -237,8 +193,8 @@ def _conditional(run: Run, module: str, ids: list[int]) -> Draft:
     )  # fmt: skip
 
 
-def _disabled(run: Run, module: str, ids: list[int]) -> Draft:
-    names = run.names(ids)
+def _disabled(run: Run, _: str, ids: list[int]) -> Draft:
+    names, module = run.names(ids), _shared_module(run, ids)
     return _draft(
         run, module, ids, "error",
         f"no gradient ever reaches {listed(names)}: {module_text(module)} only runs with gradients disabled",
@@ -257,13 +213,13 @@ def _unused(run: Run, module: str, ids: list[int]) -> Draft:
     )  # fmt: skip
 
 
-def _unknown(run: Run, module: str, ids: list[int]) -> Draft:
-    names = run.names(ids)
+def _unknown(run: Run, _: str, ids: list[int]) -> Draft:
+    names, module = run.names(ids), _shared_module(run, ids)
+    called = any(run.leaves[leaf].module is not None for leaf in ids)
     return _draft(
-        run, module, ids, "error" if module else "warning",
+        run, module, ids, "error" if called else "warning",
         f"no gradient ever reaches {listed(names)}",
-        f"{module} is called, but what it computes does not reach the loss" if module else "it is not used on the "
-        "way to the loss",
+        f"what {module_text(module)} computes does not reach the loss" if called else "nothing uses it for the loss",
         "check that the result enters the loss as a tensor, without detach(), .data or item() on the way",
     )  # fmt: skip
 
@@ -277,6 +233,10 @@ _REASONS = {
 }
 
 
+def _shared_module(run: Run, ids: list[int]) -> str:
+    return common_module([run.leaves[leaf].module for leaf in ids]) or ""
+
+
 def _seen(run: Run) -> dict[str, Any]:
     rows = run.brought.nonzero()[0]
     return {"first": int(run.numbers[rows[0]]), "last": int(run.numbers[rows[-1]]), "count": len(rows)}
@@ -285,15 +245,3 @@ def _seen(run: Run) -> dict[str, Any]:
 def _owner(run: Run, ids: list[int]) -> str | None:
     owners = {owner.name for leaf in ids for owner in run.owners.get(leaf, ())}
     return owners.pop() if len(owners) == 1 else None
-
-
-def _spoken(call: str) -> str:
-    if call in _COMPARISONS:
-        return f"a comparison ({call.strip('_')})"
-    return f".{call}" if call == "data" else f"{call}()"
-
-
-def _remedy(call: str) -> str:
-    if call in _COMPARISONS:
-        return "a comparison has no derivative: use a sigmoid or a straight-through estimator"
-    return _REMEDIES.get(call, f"keep the value in the graph: {_spoken(call)} returns one without it")

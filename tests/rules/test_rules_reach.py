@@ -39,6 +39,22 @@ def test_of_several_cuts_the_one_that_entered_the_loss_is_blamed():
     assert only(recording, "GT301").where.op == "argmax"
 
 
+def test_of_two_losses_the_one_that_the_owner_steps_on_tells_the_cut():
+    recording = Synthetic()
+    recording.module("", "Agent")
+    actor, critic = recording.layer("actor"), recording.layer("critic")
+    recording.optimizer(actor, "actor_optimizer")
+    recording.optimizer(critic, "critic_optimizer")
+    for turn in range(4):
+        cut = {"module": "", "parameters": list(actor), "reaches_loss": True, "count": 1}
+        recording.event("cut", 2 * turn + 1, call="no_grad", source=line(40), **cut)
+        recording.event("cut", 2 * turn + 2, call="sample", source=line(20), **cut)
+        for optimizer in (1, 0):
+            recording.backward(without(recording, *actor))
+            recording.step(optimizer, flags=StepFlag.FRESH if optimizer else StepFlag.NO_GRAD)
+    assert only(recording, "GT301").where.op == "sample"
+
+
 def test_two_cuts_are_two_findings():
     recording = mlp()
     recording.train(3, without(recording, 0, 2))
