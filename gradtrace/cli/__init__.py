@@ -21,6 +21,7 @@ COMMANDS = {
     "check": "gradtrace.cli.check",
     "render": "gradtrace.cli.render",
     "report": "gradtrace.cli.report",
+    "diff": "gradtrace.cli.diff",
     "explain": "gradtrace.cli.explain",
     "rule": "gradtrace.cli.rule",
 }

@@ -70,7 +70,7 @@ def _dot(outline: Outline) -> str:
 
 
 def _parse(plain: str) -> Layout:
-    """The engine's plain output: a line for the sheet, one for each node and edge, in the order in which we named them."""
+    """The engine's plain output: a line for the sheet, then one for each node and edge."""
     size = (0.0, 0.0)
     centres: dict[int, tuple[float, float]] = {}
     edges: list[tuple[int, int, tuple[float, ...]]] = []

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 Matrix = npt.NDArray[np.float32]
 
 CELLS = 400_000
-"""Backwards x rows that a page holds of each statistic. A cell takes two bytes, eight as three statistics in base64: 3.2 MB,
-which with the chart library leaves a page of a big model under 6 MB."""
+"""Backwards x rows that a page holds of each statistic. A cell takes two bytes, eight as three statistics in base64:
+3.2 MB, which with the chart library leaves a page of a big model under 6 MB."""
 
 ROWS = 1_000
 """Parameters that are shown one by one; more rows than this are thinner than a pixel of any screen."""
@@ -55,7 +55,7 @@ class Series:
 
 
 def read_series(recording: Recording, cells: int = CELLS) -> Series:
-    """The statistics of a recording, coarsened to at most `cells` columns x rows. In memory it holds one chunk at a time."""
+    """The statistics of a recording, coarsened to at most `cells` columns x rows; it is read chunk by chunk."""
     rows = {name: tuple(ids) for name, ids in _rows(recording.parameters).items()}
     count = len(recording)
     columns = max(1, min(count, cells // max(1, len(rows))))

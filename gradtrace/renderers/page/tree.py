@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from typing import cast
 
 from gradtrace.graphs.contract import contract
 from gradtrace.graphs.health import with_health
@@ -58,7 +59,7 @@ class GraphTree:
         inside = set(self.inside[path])
         part = self._with_border(inside)
         groups = {node: key for node in part if (key := self._box_of(node, path, part, inside)) is not None}
-        view = contract(part, groups, lambda key, members: self._box(key, members))
+        view = contract(part, groups, self._box)
         small = view if len(view) <= WHOLE else prune(view)
         most = MOST_OPS + len(self.children[path])
         return small if len(small) <= most else stretches(small, most)
@@ -89,9 +90,8 @@ class GraphTree:
         side = "from" if any(target in inside for target in part.adj[node]) else "to"
         return side, _neighbour(module, path)
 
-    def _box(self, key: object, members: list[int]) -> Facts:
-        assert isinstance(key, tuple)
-        kind, path = key
+    def _box(self, key: Hashable, members: list[int]) -> Facts:
+        kind, path = cast("tuple[str, str]", key)
         parts = [self.graph.nodes[node] for node in members]
         facts = total(parts) | {"op": None, "module": path, "members": tuple(members)}
         if kind != "module":
