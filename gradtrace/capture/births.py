@@ -4,15 +4,18 @@ journal)."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from gradtrace.capture import private
-from gradtrace.capture.journal import Call
-from gradtrace.capture.measure import NodeMeasure
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gradtrace.capture.journal import Call
+    from gradtrace.capture.measure import NodeMeasure
 
 _DELIBERATE = {
     "masked_fill", "masked_fill_", "where", "full", "full_like", "fill_", "tensor", "triu", "tril", "__setitem__",

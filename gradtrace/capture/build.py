@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gradtrace.capture import private
-from gradtrace.capture.journal import Span
-from gradtrace.capture.measure import NodeMeasure
-from gradtrace.capture.modules import ModuleCall, ModuleWatch
 from gradtrace.capture.registry import Registry, dtype_name
-from gradtrace.capture.sites import SiteTable
-from gradtrace.capture.walk import LiveGraph
 from gradtrace.model import Edge, Node, Snapshot, Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from types import FrameType
+
+    from gradtrace.capture.journal import Span
+    from gradtrace.capture.measure import NodeMeasure
+    from gradtrace.capture.modules import ModuleCall, ModuleWatch
+    from gradtrace.capture.sites import SiteTable
+    from gradtrace.capture.walk import LiveGraph
 
 _SATURATING: dict[str, Callable[[Tensor], Tensor]] = {
     "SigmoidBackward0": lambda result: result * (1 - result) < 0.25e-3,

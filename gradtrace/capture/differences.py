@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from gradtrace.capture import private
-from gradtrace.capture.recipe import Recipe
 from gradtrace.errors import GradtraceError
 from gradtrace.steps import FEW
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from gradtrace.capture.recipe import Recipe
 
 _REPEATS = 5
 """Times that each pass is run to time it; the fastest counts, the others had to wait for something."""

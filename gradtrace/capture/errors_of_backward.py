@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from gradtrace.capture import private
-from gradtrace.capture.journal import Cut, Journal, Overwrite
-from gradtrace.capture.sites import SiteTable
-from gradtrace.capture.walk import LiveGraph
-from gradtrace.model import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gradtrace.capture.journal import Cut, Journal, Overwrite
+    from gradtrace.capture.sites import SiteTable
+    from gradtrace.capture.walk import LiveGraph
+    from gradtrace.model import Source
 
 
 def source_dict(source: Source | None) -> dict[str, Any] | None:

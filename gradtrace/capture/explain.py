@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,11 +25,13 @@ from gradtrace.capture.walk import LiveGraph
 from gradtrace.errors import GradtraceError
 from gradtrace.explanation import Explanation
 from gradtrace.formulas import Derivative, derivative_of
-from gradtrace.model import Snapshot
 from gradtrace.steps import Arrival, Check, Cost, Departure, Leaf, Step, Values
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+
     from gradtrace.graphs.types import Graph
+    from gradtrace.model import Snapshot
 
 MANY = 24
 """Ops from which on only one path is explained."""

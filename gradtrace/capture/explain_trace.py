@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,10 +15,12 @@ from gradtrace.capture.walk import LiveGraph
 from gradtrace.errors import GradtraceError
 from gradtrace.explanation import Explanation
 from gradtrace.formulas import derivative_of
-from gradtrace.model import Edge, Event, Node, Snapshot
 from gradtrace.steps import FEW, Arrival, Cost, Departure, Leaf, Step, Values
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from gradtrace.model import Edge, Event, Node, Snapshot
     from gradtrace.recorded import Trace
     from gradtrace.store.recording import Recording
 

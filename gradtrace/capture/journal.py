@@ -18,10 +18,8 @@ from __future__ import annotations
 import sys
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from types import FrameType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,6 +28,10 @@ from torch.overrides import TorchFunctionMode
 from gradtrace.capture import private
 from gradtrace.capture.sites import UNKNOWN, SiteTable
 from gradtrace.capture.walk import LiveGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
 
 CALL_LIMIT = 50_000
 """Calls and tags kept at most between two backwards, so that a forward without backward cannot fill the memory."""
@@ -131,8 +133,6 @@ class Journal(TorchFunctionMode):
         self._module_now = module_now
         self._no_grad_site = no_grad_site
         self.passive = False
-        self.follow_cuts = True
-        self.keep_calls = False
         self.failed: BaseException | None = None
         self.spans: list[Span] = []
         self.overwrites: list[Overwrite] = []
@@ -200,10 +200,9 @@ class Journal(TorchFunctionMode):
             "__itruediv__",
         ):
             self._overwritten(name, before, site or self._sites.here(frame), args)
-        if self.keep_calls and (after > before or torch.is_grad_enabled()):
+        if after > before or torch.is_grad_enabled():
             self._keep(name, site, args, kwargs, result, frame)
-        if self.follow_cuts:
-            self._follow(_Seen(name, before, after, site, frame), args, kwargs, result)
+        self._follow(_Seen(name, before, after, site, frame), args, kwargs, result)
 
     def _overwritten(self, name: str, before: int, site: int, args: Any) -> None:
         target = args[0] if args else None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gradtrace.capture import private
 from gradtrace.capture.recipe import Call, CannotRebuildError, Recipe, of_graph
-from gradtrace.capture.walk import LiveGraph
 from gradtrace.steps import FEW
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gradtrace.capture.walk import LiveGraph
 
 NODES = 64
 """Graphs of more nodes are not kept: nobody follows them number by number."""

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import math
 import sys
-import weakref
-from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from gradtrace.capture import private
-from gradtrace.capture.registry import Registry
-from gradtrace.capture.sites import SiteTable
 from gradtrace.model import LoopKind, StepFlag
+
+if TYPE_CHECKING:
+    import weakref
+    from collections.abc import Callable, Sequence
+
+    from gradtrace.capture.output import Clock
+    from gradtrace.capture.registry import Registry
+    from gradtrace.capture.sites import SiteTable
 
 SENTINELS = 32
 """Parameters per optimizer whose `.grad` is watched for leftovers once the first steps were watched in full."""
@@ -51,6 +55,13 @@ class GradientLedger:
                 found.append(number)
             else:
                 del self._left[number]
+        return found
+
+    def before_backward(self, tensors: Sequence[Tensor | None]) -> list[int]:
+        """`leftovers`, once gradients that the program cleared by hand are noticed."""
+        found = self.leftovers(tensors)
+        if self.fresh:
+            self.notice_cleared(tensors)
         return found
 
     def wrote(self, numbers: Sequence[int], leftovers: Sequence[int]) -> None:
@@ -118,32 +129,31 @@ class LoopWatch:
         self,
         registry: Registry,
         sites: SiteTable,
-        counts: Callable[[], tuple[int, int]],
+        clock: Clock,
         guard: Callable[[BaseException], None],
     ) -> None:
         self._registry = registry
         self._sites = sites
-        self._counts = counts
+        self._clock = clock
         self._guard = guard
         self.ledger = GradientLedger(registry)
         self.records: list[LoopRecord] = []
-        self._undo: list[Callable[[], None]] = []
         self._scaler: weakref.ref[Any] | None = None
         self.pending_scale: Any = None
         self._unscaled: set[int] = set()
 
-    def install(self, before_step: Callable[..., None], after_step: Callable[..., None]) -> None:
-        """Put the hooks on; the step hooks are the tracer's own, which calls back."""
+    def install(self, before_step: Callable[..., None], after_step: Callable[..., None]) -> Callable[[], None]:
+        """Put the hooks on, the tracer's own around each step among them; returns what takes them off."""
         from torch.optim import optimizer as optim
 
         handles = [
             optim.register_optimizer_step_pre_hook(before_step),
             optim.register_optimizer_step_post_hook(after_step),
         ]
-        self._undo = [handle.remove for handle in handles]
+        undo: list[Callable[[], None]] = [handle.remove for handle in handles]
         clip = torch.nn.utils.clip_grad
         scaler = torch.amp.GradScaler
-        self._undo += [
+        undo += [
             private.patch_attribute(torch.optim.Optimizer, "zero_grad", self._around(self._optimizer_cleared)),
             private.patch_attribute(nn.Module, "zero_grad", self._around(self._module_cleared)),
             private.patch_attribute(clip, "_clip_grads_with_norm_", self._before(self._clipping)),
@@ -155,11 +165,11 @@ class LoopWatch:
             private.patch_attribute(scaler, "update", self._around(self._scaler_updated)),
         ]
 
-    def remove(self) -> None:
-        """Take all hooks and patches off."""
-        for undo in reversed(self._undo):
-            undo()
-        self._undo.clear()
+        def remove() -> None:
+            for step in reversed(undo):
+                step()
+
+        return remove
 
     def _around(self, note: Callable[..., None]) -> Callable[[Any], Any]:
         return lambda original: _noting(original, note, self._guard, after=True)
@@ -177,9 +187,8 @@ class LoopWatch:
         limit: float = math.nan,
     ) -> None:
         """Append a record of what happened now."""
-        backwards, steps = self._counts()
         where = self._sites.here(sys._getframe(2)) if site is None else site
-        self.records.append((int(kind), subject, backwards, steps, where, flags, value, limit))
+        self.records.append((int(kind), subject, self._clock.backwards, self._clock.steps, where, flags, value, limit))
 
     # ---- what was called
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import functools
 import math
 import time
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gradtrace.capture import private
 from gradtrace.capture.statistics import largest, plain
-from gradtrace.capture.walk import LiveGraph
+
+if TYPE_CHECKING:
+    from gradtrace.capture.walk import LiveGraph
 
 
 class NodeMeasure(NamedTuple):

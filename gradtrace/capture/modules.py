@@ -6,7 +6,6 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -15,11 +14,14 @@ from torch import nn
 from torch.nn.modules import module as module_hooks
 
 from gradtrace.capture import private
-from gradtrace.capture.registry import Registry
-from gradtrace.capture.sites import SiteTable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
+
+    from gradtrace.capture.registry import Registry
+    from gradtrace.capture.sites import SiteTable
 
 INTERVAL_LIMIT = 200_000
 """Module calls kept at most."""
@@ -114,9 +116,9 @@ class ModuleWatch:
         """Index into `calls` of the innermost open call, -1 outside."""
         return self._stack[-1].number if self._stack else -1
 
-    def current(self) -> ModuleCall | None:
-        """The innermost open call."""
-        return self.calls[self._stack[-1].number] if self._stack else None
+    def call(self, number: int) -> ModuleCall | None:
+        """The call of a number that `now` gave, None outside all calls."""
+        return self.calls[number] if 0 <= number < len(self.calls) else None
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         if threading.get_ident() != self._thread:

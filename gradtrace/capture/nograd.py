@@ -6,14 +6,17 @@ import ast
 import functools
 import linecache
 import sys
-from collections.abc import Callable
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from gradtrace.capture import private
-from gradtrace.capture.sites import SiteTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from gradtrace.capture.sites import SiteTable
 
 _SWITCHES = ("no_grad", "inference_mode", "set_grad_enabled")
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +13,13 @@ from gradtrace.capture.registry import Registry
 from gradtrace.capture.sites import SiteTable
 from gradtrace.capture.walk import LiveGraph
 from gradtrace.errors import GradtraceError
-from gradtrace.model import Snapshot
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterable
+
     from gradtrace.graphs.types import Graph
+    from gradtrace.model import Snapshot
 
 
 def tensors_of(output: Any) -> list[Tensor]:
@@ -83,10 +84,14 @@ def render(
     if style == "torchviz":
         from gradtrace.capture.torchviz_adapter import render_torchviz
 
+        if model is not None and not isinstance(model, nn.Module):
+            raise GradtraceError(
+                "style='torchviz' takes one model for the names, got several; pass the one that matters"
+            )
         return render_torchviz(output, path, model)
     if style != "gradtrace":
         raise GradtraceError(f"style={style!r}: expected 'gradtrace' or 'torchviz'")
     from gradtrace.renderers import render_graph
 
-    render_graph(graph(output, model), path, **options)
+    render_graph(graph(output, model), Path(path), **options)
     return Path(path)

@@ -3,7 +3,7 @@
 | call | used for | seen on |
 | --- | --- | --- |
 | `torch.autograd.graph._engine_run_backward` | the one funnel into the autograd engine | 2.6, 2.13, 2.15 |
-| `torch.autograd.Variable._execution_engine.run_backward` | timing a backward of one's own, unseen by any tracer | 2.13 |
+| `torch.autograd.Variable._execution_engine.run_backward` | timing a backward unseen by any tracer | 2.13 |
 | `torch.autograd._get_sequence_nr`, `Node._sequence_nr` | which forward call made a node | 2.6, 2.13, 2.15 |
 | `Node._input_metadata`, `Node._saved_*` | shapes and saved tensors of a node | 2.6, 2.13 |
 | `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls | 2.6, 2.13, 2.15 |
@@ -168,7 +168,7 @@ def root_node(root: Any) -> Node | None:
 
 
 def run_engine(root: Tensor, leaves: Sequence[Tensor]) -> Sequence[Tensor | None]:
-    """Gradients of a root straight from the engine, past every patch of it, so that no tracer counts them as a backward."""
+    """Gradients of a root straight from the engine, past every patch of it: no tracer counts them as a backward."""
     gradients: Sequence[Tensor | None] = torch.autograd.Variable._execution_engine.run_backward(
         (root,), (torch.ones_like(root),), False, False, tuple(leaves), allow_unreachable=True, accumulate_grad=False
     )

@@ -7,16 +7,19 @@ what the next op saved. What comes out is believed only if it gives the very los
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gradtrace.capture import private
-from gradtrace.capture.walk import LiveGraph
 from gradtrace.formulas import Derivative, derivative_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from gradtrace.capture.walk import LiveGraph
 
 Place = tuple[int, int]
 """A node's number and which of its outputs."""

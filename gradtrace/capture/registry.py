@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterable, Iterator
-from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from gradtrace import model
-from gradtrace.capture.sites import SiteTable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from types import FrameType
+
+    from gradtrace.capture.sites import SiteTable
 
 _WRAPPERS = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
 """Modules that only wrap another: the wrapped one gives the names."""
@@ -395,7 +398,7 @@ def _variable_name(frame: FrameType | None, thing: Any) -> str | None:
 
 
 def _holder(frame: FrameType | None, contains: Callable[[nn.Module], bool]) -> tuple[nn.Module | None, str | None]:
-    """The largest module that some variable in sight holds and that `contains` what is sought, with its variable's name."""
+    """The largest module in sight that `contains` what is sought, with the name of the variable that holds it."""
     best: nn.Module | None = None
     best_name: str | None = None
     best_size = 0

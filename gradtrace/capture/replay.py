@@ -10,14 +10,17 @@ up) is done here. The run ends at the first birth.
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gradtrace.capture import private
-from gradtrace.capture.walk import LiveGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradtrace.capture.walk import LiveGraph
 
 
 class Birth(NamedTuple):

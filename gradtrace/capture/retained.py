@@ -3,13 +3,15 @@ does."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd.graph import GradientEdge
 
 from gradtrace.capture import private
-from gradtrace.capture.walk import LiveGraph
+
+if TYPE_CHECKING:
+    from gradtrace.capture.walk import LiveGraph
 
 _MARK = "gradtrace: consumed"
 

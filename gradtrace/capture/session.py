@@ -9,10 +9,8 @@ import tempfile
 import time
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -21,10 +19,15 @@ import gradtrace
 from gradtrace.capture.options import Options
 from gradtrace.capture.tracer import Tracer
 from gradtrace.errors import FindingRaised, GradtraceError
-from gradtrace.model import Event, Finding
 from gradtrace.recorded import Trace
 from gradtrace.store.background import BackgroundWriter
 from gradtrace.store.recording import Recording
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from types import TracebackType
+
+    from gradtrace.model import Finding
 
 LIVE_WINDOW = 512
 """Backwards that the live rules look back on, so that a long run costs no more than a short one."""
@@ -60,7 +63,7 @@ class LiveTrace(Trace):
     def note(self, kind: str, payload: dict[str, Any]) -> None:
         """Add an event with JSON-ready facts. Does nothing once the trace has ended."""
         if self._writer is not None and self._tracer is not None:
-            self._writer.put_event(Event(kind, self._tracer.backwards, self._tracer.steps, payload))
+            self._tracer.output.event(kind, payload)
 
 
 class _Session:
@@ -125,7 +128,7 @@ class _Running:
         if self._options.on_finding == "ignore":
             return
         now = time.perf_counter()
-        early = urgent or self._tracer.backwards in _EARLY
+        early = urgent or self._tracer.clock.backwards in _EARLY
         if self._rules_failed or (now < self._next_look and not early):
             return
         try:

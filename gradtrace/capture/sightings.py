@@ -4,8 +4,7 @@ matter."""
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.autograd.graph import saved_tensors_hooks
@@ -13,10 +12,14 @@ from torch.autograd.graph import saved_tensors_hooks
 from gradtrace.capture import private
 from gradtrace.capture.errors_of_backward import source_dict
 from gradtrace.capture.journal import Cut, Journal, Span
-from gradtrace.capture.modules import ModuleWatch
-from gradtrace.capture.registry import Registry
-from gradtrace.capture.sites import SiteTable
-from gradtrace.capture.walk import LiveGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from gradtrace.capture.modules import ModuleWatch
+    from gradtrace.capture.registry import Registry
+    from gradtrace.capture.sites import SiteTable
+    from gradtrace.capture.walk import LiveGraph
 
 
 class Sightings:
@@ -107,7 +110,7 @@ class Sightings:
         return {id(tensor): number for number, tensor in enumerate(self._registry.tensors()) if tensor is not None}
 
     def _payload(self, cut: Cut, watch: ModuleWatch, starved: list[int], *, reaches: bool) -> dict[str, Any]:
-        owner = watch.calls[cut.module] if 0 <= cut.module < len(watch.calls) else None
+        owner = watch.call(cut.module)
         return {
             "call": cut.call,
             "source": source_dict(self._sites.source(cut.site)),
@@ -133,7 +136,7 @@ def _reaches(cut: Cut, sequences: set[int]) -> bool:
 def _entering(original: Any, journal: Journal) -> Any:
     def from_numpy(array: Any) -> Any:
         tensor = original(array)
-        if not journal.passive and journal.follow_cuts:
+        if not journal.passive:
             journal.note_entry(tensor)
         return tensor
 

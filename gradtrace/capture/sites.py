@@ -7,11 +7,14 @@ import os
 import sys
 import sysconfig
 from pathlib import Path
-from types import CodeType, FrameType
+from typing import TYPE_CHECKING
 
 import torch
 
 from gradtrace.model import Source
+
+if TYPE_CHECKING:
+    from types import CodeType, FrameType
 
 UNKNOWN = 0
 """The site of what has no line in the user's program."""

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from gradtrace.capture import private
 from gradtrace.steps import FEW, Slope, Values
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradtrace.capture import private
 
 
 def values_of(tensor: Tensor) -> Values:

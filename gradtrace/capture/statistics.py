@@ -9,7 +9,6 @@ device.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,8 @@ from gradtrace.capture import private
 from gradtrace.model import ABSENT, STATISTICS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
 SMALL = 2048

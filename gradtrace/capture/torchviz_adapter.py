@@ -6,9 +6,7 @@ imports distutils, which Python 3.12 dropped.
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +16,9 @@ from gradtrace.capture.walk import LiveGraph
 from gradtrace.errors import GradtraceError, MissingToolError
 
 if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
     from torch import nn
 
 FRAMES_A_NODE = 2

@@ -1,0 +1,137 @@
+"""Which parameters a backward brought a gradient, and what the gradients are like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradtrace.capture import private
+from gradtrace.capture.measure import underflow_share
+from gradtrace.capture.statistics import Meter, Row, plain
+from gradtrace.capture.updates import UnitWindow
+from gradtrace.model import ABSENT, BackwardFlag
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gradtrace.capture.output import Clock, Output
+    from gradtrace.capture.registry import Registry
+    from gradtrace.capture.running import Running
+
+ZEROS_EVERY = 10
+"""Zeros of tensors too large for the flat buffer are counted at the first backwards and then at every tenth."""
+
+
+class GradientReader:
+    """Reads `.grad` of every known leaf around each backward, and measures what is new."""
+
+    def __init__(self, registry: Registry, output: Output, clock: Clock) -> None:
+        self._registry = registry
+        self._output = output
+        self._clock = clock
+        self._meter = Meter()
+        self._units = UnitWindow()
+
+    def before(self, running: Running, tensors: Sequence[Tensor | None]) -> None:
+        """Remember what is in `.grad`, so that what the backward adds to can be told from what it writes anew."""
+        gradients = [None if tensor is None else tensor.grad for tensor in tensors]
+        if any(gradient is not None for gradient in gradients):
+            running.before = gradients
+            running.versions = [0 if gradient is None else gradient._version for gradient in gradients]
+
+    def after(self, running: Running, result: Any, inputs: Sequence[Any]) -> tuple[list[int], list[Tensor]]:
+        """Numbers and gradients of the leaves that this backward brought one; `autograd.grad` returns them."""
+        if running.kind == 1:
+            return self._given(result, inputs)
+        now = [None if tensor is None else tensor.grad for tensor in self._registry.tensors()]
+        if running.before:
+            return _written(running, now)
+        gradients = [gradient for gradient in now if gradient is not None]
+        if len(gradients) == len(now):
+            return list(range(len(now))), gradients
+        return [number for number, gradient in enumerate(now) if gradient is not None], gradients
+
+    def _given(self, result: Any, inputs: Sequence[Any]) -> tuple[list[int], list[Tensor]]:
+        numbers: list[int] = []
+        gradients: list[Tensor] = []
+        for tensor, gradient in zip(inputs, result, strict=False):
+            number = self._registry.number(tensor) if isinstance(tensor, Tensor) else None
+            if gradient is not None and number is not None:
+                numbers.append(number)
+                gradients.append(gradient.detach())
+        return numbers, gradients
+
+    def measure(self, running: Running, numbers: list[int], gradients: list[Tensor]) -> Row:
+        """The statistics of the gradients, and now and then what is sampled."""
+        zeros = running.armed or running.number % ZEROS_EVERY == 0
+        with private.without_grad():
+            row = self._meter.measure(len(self._registry), numbers, gradients, zeros)
+            if running.kind == 0:
+                self._look_at_units(running.number, numbers, gradients)
+            if running.armed:
+                self._look_at_kinds(running.number, numbers, gradients)
+        return row
+
+    def no_row(self) -> Row:
+        """The row of a backward whose gradients are not measured."""
+        return Row(len(self._registry))
+
+    def _look_at_kinds(self, backward: int, numbers: list[int], gradients: list[Tensor]) -> None:
+        """Note which parameters get sparse gradients, and how much of the half-precision ones has underflowed."""
+        shares = np.full(len(self._registry), np.nan, np.float32)
+        for number, gradient in zip(numbers, gradients, strict=True):
+            if gradient.layout is not torch.strided:
+                self._registry.mark_sparse(number)
+            elif (share := underflow_share(gradient)) is not None:
+                shares[number] = share
+        if not np.isnan(shares).all():
+            self._output.sample("subnormal", backward, shares)
+
+    def _look_at_units(self, backward: int, numbers: list[int], gradients: list[Tensor]) -> None:
+        if not self._meter.matrices or not self._units.due(backward, self._meter.matrices):
+            return
+        numbered = zip(numbers, gradients, strict=True)
+        self._units.add([(number, gradient) for number, gradient in numbered if _is_matrix(gradient)])
+        if self._units.full():
+            self.finish_units()
+
+    def finish_units(self) -> None:
+        """Report on the units over the window that ends now."""
+        report = self._units.report(len(self._registry))
+        for name, values in (report or {}).items():
+            self._output.sample(name, self._clock.backwards, values)
+
+
+def _is_matrix(gradient: Tensor) -> bool:
+    if gradient.dim() < 2 or gradient.layout is not torch.strided or not gradient.numel():
+        return False
+    return plain(gradient) is not None
+
+
+def _written(running: Running, now: Sequence[Tensor | None]) -> tuple[list[int], list[Tensor]]:
+    """The gradients that are not what they were before the backward."""
+    before, versions = running.before, running.versions
+    numbers: list[int] = []
+    gradients: list[Tensor] = []
+    for number, gradient in enumerate(now):
+        if gradient is None:
+            continue
+        old = before[number] if number < len(before) else None
+        if old is not None:
+            if old is gradient and gradient._version == versions[number]:
+                continue
+            running.flags |= BackwardFlag.ACCUMULATED
+        numbers.append(number)
+        gradients.append(gradient)
+    return numbers, gradients
+
+
+def is_nonfinite(row: Row) -> bool:
+    """Whether a gradient is known not to be finite; on an accelerator that is only known when the row has arrived."""
+    if row.on_device():
+        return False
+    values = row.values()
+    return not bool(np.isfinite(values[1][values[0] != ABSENT]).all())

@@ -1,0 +1,141 @@
+"""What looks closely at a forward: module hooks, the journal and its patches, put on and off together."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from gradtrace.capture import private
+from gradtrace.capture.journal import Journal
+from gradtrace.capture.modules import ModuleWatch
+from gradtrace.capture.nograd import GlobalSwitch, switch_site
+from gradtrace.capture.sightings import Sightings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from gradtrace.capture.registry import Registry
+    from gradtrace.capture.sites import SiteTable
+
+
+class Lens:
+    """Module hooks and journal as one: `open` before a forward that is to be looked at, `shut` before the others.
+
+    Once part of the program is compiled by `torch.compile`, both stay off for good: they would be compiled into it.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        sites: SiteTable,
+        guard: Callable[[BaseException], None],
+        on_compiled: Callable[[], None],
+    ) -> None:
+        self._sites = sites
+        self._on_compiled = on_compiled
+        self.watch = ModuleWatch(registry, sites, guard, self.found_compiled)
+        self.journal = Journal(sites, self.watch.now, self._switched_off)
+        self.sightings = Sightings(registry, sites)
+        self._switch = GlobalSwitch(sites)
+        self._opaque = False
+        self._resting = False
+
+    def install(self) -> Callable[[], None]:
+        """Watch for what decides whether and how one can look; returns what ends that."""
+        undo = [self._switch.patch(), private.patch_attribute(torch, "compile", self._noting_compile)]
+        if private.has_compiled_frames():
+            self.found_compiled()
+
+        def remove() -> None:
+            self.shut()
+            for step in undo:
+                step()
+
+        return remove
+
+    @property
+    def is_open(self) -> bool:
+        """Whether module hooks are on."""
+        return self.watch.installed
+
+    def open(self, *, lines: bool) -> None:
+        """Look at the next forward, with source lines where asked."""
+        if self._opaque:
+            return
+        self.watch.install()
+        if not lines:
+            return
+        self.journal.passive = False
+        if not self.sightings.mode_on:
+            private.push_mode(self.journal)
+            self.sightings.install(self.journal)
+        elif self._resting:
+            self.resume()
+
+    def shut(self) -> None:
+        """Stop looking."""
+        self.watch.remove()
+        self.journal.passive = True
+        self.journal.clear()
+        self.settle()
+
+    def next_forward(self) -> None:
+        """A backward is over: drop what belonged to its forward alone."""
+        self.watch.next_forward()
+        self.journal.next_forward()
+
+    def settle(self) -> None:
+        """Take a passive journal off the mode stack as soon as it can be reached.
+
+        It cannot be while the program is inside a torch call that went through it, as `loss.backward()` does.
+        """
+        if not (self.journal.passive and self.sightings.mode_on):
+            return
+        if self._resting:
+            self._resting = False
+        elif private.mode_is_on_top(self.journal):
+            private.pop_mode()
+        else:
+            return
+        self.sightings.remove()
+
+    def rest(self, site: int) -> None:
+        """An optimizer steps at `site`: its own arithmetic is many calls, none of them of interest."""
+        self.settle()
+        if not self.sightings.mode_on or self._resting:
+            return
+        self.journal.note_step(site)
+        if private.mode_is_on_top(self.journal):
+            private.pop_mode()
+            self._resting = True
+
+    def resume(self) -> None:
+        """The optimizer's step is over."""
+        if self._resting:
+            self._resting = False
+            private.push_mode(self.journal)
+
+    def found_compiled(self) -> None:
+        """Part of the program is compiled."""
+        if not self._opaque:
+            self._opaque = True
+            self.shut()
+            self._on_compiled()
+
+    def _noting_compile(self, original: Any) -> Any:
+        @functools.wraps(original)
+        def compile_(*args: Any, **kwargs: Any) -> Any:
+            self.found_compiled()
+            return original(*args, **kwargs)
+
+        return compile_
+
+    def _switched_off(self, frame: FrameType) -> tuple[str, int] | None:
+        """The line that switched gradients off around a frame."""
+        around = switch_site(self._sites, frame)
+        if around is None and self._switch.site is not None:
+            return "set_grad_enabled", self._switch.site
+        return around

@@ -1,0 +1,85 @@
+"""What the tracer hands to the writer, in order."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from gradtrace.model import Event, LoopKind
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from gradtrace.capture.loop import LoopWatch
+    from gradtrace.capture.registry import Registry
+    from gradtrace.capture.running import Running
+    from gradtrace.capture.sites import SiteTable
+    from gradtrace.capture.statistics import Row
+    from gradtrace.store.background import BackgroundWriter
+
+
+class Clock:
+    """How many backwards have begun and how many optimizer steps are finished."""
+
+    def __init__(self) -> None:
+        self.backwards = 0
+        self.steps = 0
+        self.began = time.perf_counter()
+
+
+class Output:
+    """Rows, events, samples and the registry on their way to the file.
+
+    A row whose values are still on an accelerator waits here, with all that come after it, until they have arrived.
+    """
+
+    def __init__(
+        self, writer: BackgroundWriter, registry: Registry, sites: SiteTable, loop: LoopWatch, clock: Clock
+    ) -> None:
+        self.writer = writer
+        self._registry = registry
+        self._sites = sites
+        self._loop = loop
+        self._clock = clock
+        self._pending: deque[tuple[Running, Row]] = deque()
+
+    def event(self, kind: str, payload: dict[str, Any]) -> None:
+        """Put an event of the present backward."""
+        self.writer.put_event(Event(kind, self._clock.backwards, self._clock.steps, payload))
+
+    def sample(self, name: str, at: int, values: NDArray[np.float32]) -> None:
+        """Put one of `model.SAMPLES`."""
+        self.writer.put_sample(name, at, values)
+
+    def registry(self, *, modules: bool, force: bool = False) -> None:
+        """Put parameters and optimizers where they changed, modules where asked, and new source lines."""
+        if self._registry.changed or force:
+            self._registry.changed = False
+            self.writer.put_parameters(self._registry.parameter_records())
+            self.writer.put_optimizers(self._registry.optimizer_records())
+        if modules or force:
+            self.writer.put_modules(self._registry.module_records())
+        fresh = self._sites.unwritten()
+        if fresh:
+            self.writer.put_sources(fresh)
+
+    def row(self, running: Running, row: Row) -> None:
+        """Put a finished backward with its statistics."""
+        self._loop.record(LoopKind.BACKWARD, site=running.site)
+        self._pending.append((running, row))
+        running.release()
+        self.drain(wait=False)
+
+    def drain(self, *, wait: bool) -> None:
+        """Hand over the rows whose values are known, or all of them."""
+        while self._pending and (wait or self._pending[0][1].ready()):
+            running, row = self._pending.popleft()
+            self.writer.put_row(running.record(self._clock.began), self._records(), row.values())
+        if wait:
+            self.writer.put_row(None, self._records(), None)
+
+    def _records(self) -> list[Any]:
+        records, self._loop.records = self._loop.records, []
+        return records

@@ -1,0 +1,113 @@
+"""What happens around each optimizer step."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from gradtrace.capture import private
+from gradtrace.capture.loop import SENTINELS, WATCHED_IN_FULL, LoopWatch
+from gradtrace.capture.updates import UpdateMeter
+from gradtrace.model import LoopKind, StepFlag
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import FrameType
+
+    from gradtrace.capture.lens import Lens
+    from gradtrace.capture.output import Clock, Output
+    from gradtrace.capture.registry import Registry
+    from gradtrace.capture.sites import SiteTable
+    from gradtrace.model import Optimizer
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A step in progress. An optimizer is known by identity; several do not step inside each other."""
+
+    optimizer: Any
+    flags: StepFlag
+    backwards: int
+    site: int
+
+
+class StepWatch:
+    """Judges each step by the ledger, and measures how far it moved the weights where that is due."""
+
+    def __init__(
+        self, registry: Registry, sites: SiteTable, loop: LoopWatch, lens: Lens, output: Output, clock: Clock
+    ) -> None:
+        self._registry = registry
+        self._sites = sites
+        self._loop = loop
+        self._lens = lens
+        self._output = output
+        self._clock = clock
+        self._meter = UpdateMeter()
+        self._counts: dict[int, int] = {}
+        self._step: _Step | None = None
+
+    def begin(self, optimizer: Any, *, has_closure: bool, frame: FrameType) -> None:
+        """Before `optimizer.step()`, called at or below `frame`."""
+        record = self._registry.optimizer(optimizer, self._sites.user_frame(frame))
+        tensors = self._registry.tensors()
+        ledger = self._loop.ledger
+        if ledger.fresh:
+            ledger.notice_cleared(tensors)
+        owned = [(number, tensor) for number in record.parameters if (tensor := tensors[number]) is not None]
+        flags = ledger.flags(record.parameters)
+        if not any(tensor.grad is not None for _, tensor in owned):
+            flags |= StepFlag.NO_GRAD
+        if self._loop.eval_mode(record.parameters):
+            flags |= StepFlag.EVAL_MODE
+        count = self._counts[record.id] = self._counts.get(record.id, 0) + 1
+        if self._meter.due(count, self._registry.elements(record)):
+            with private.without_grad():
+                self._meter.begin(owned)
+        self._step = _Step(optimizer, flags, self._clock.backwards, self._sites.here(frame))
+        if not has_closure:  # a closure runs the program's forward, which is of interest
+            self._lens.rest(self._step.site)
+
+    def finish(self, optimizer: Any) -> None:
+        """After `optimizer.step()`."""
+        self._lens.resume()
+        step, self._step = self._step, None
+        if step is None or step.optimizer is not optimizer:
+            return
+        record = self._registry.optimizer(optimizer, None)
+        self._clock.steps += 1
+        self._put_update()
+        flags = step.flags
+        if self._clock.backwards > step.backwards:  # the closure ran its backward inside the step
+            flags = (flags & ~(StepFlag.NO_GRAD | StepFlag.CLEARED)) | self._loop.ledger.flags(record.parameters)
+        self._loop.ledger.stepped(record.parameters, self._watched(record), self._registry.tensors())
+        self._loop.record(LoopKind.STEP, record.id, step.site, int(flags), value=_learning_rate(optimizer))
+
+    def drop(self) -> None:
+        """Forget a step that never finished."""
+        self._step = None
+        self._meter.drop()
+
+    def _put_update(self) -> None:
+        with private.without_grad():
+            weights, changes = self._meter.finish(len(self._registry))
+        if not np.isnan(weights).all():
+            self._output.sample("weight_norm", self._clock.steps, weights)
+            self._output.sample("update_norm", self._clock.steps, changes)
+
+    def _watched(self, record: Optimizer) -> Sequence[int]:
+        """The parameters whose `.grad` is watched for leftovers: all of them at first, then some of many."""
+        if self._counts.get(record.id, 0) <= WATCHED_IN_FULL or len(record.parameters) <= SENTINELS:
+            return record.parameters
+        return record.parameters[:: len(record.parameters) // SENTINELS]
+
+
+def _learning_rate(optimizer: Any) -> float:
+    rate = optimizer.param_groups[0].get("lr", math.nan) if optimizer.param_groups else math.nan
+    if isinstance(rate, Tensor):
+        return float(rate) if rate.device.type == "cpu" else math.nan
+    return float(rate)
