@@ -52,7 +52,7 @@ class Recorder:
         kept = self._keep(trace) if failed or fatal else []
         self._note(trace, findings)
         text = [*(line for finding in fatal or findings for line in lines(finding)), *kept]
-        if failed and text:
+        if failed and (findings or self._file):
             self._item.add_report_section("call", "gradtrace", "\n".join(text))
         return "\n".join(text) if fatal and not failed else None
 
