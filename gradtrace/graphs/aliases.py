@@ -123,8 +123,9 @@ def longest_run(signatures: Sequence[int], follows: Sequence[bool], start: int) 
 
 def _repeats(signatures: Sequence[int], follows: Sequence[bool], start: int, unit: int, at: int) -> bool:
     """Whether the unit at `start` is there again at `at`, joined to what is before it."""
-    alike = signatures[at : at + unit] == signatures[start : start + unit]
-    return alike and all(follows[at - unit : at + unit - 1])
+    if at + unit > len(signatures) or signatures[at : at + unit] != signatures[start : start + unit]:
+        return False
+    return all(follows[at - unit : at + unit - 1])
 
 
 def sibling_flows(graph: Graph) -> set[tuple[str, str]]:

@@ -81,8 +81,12 @@ def _dump_json(graph: Graph) -> str:
     return json.dumps(document, allow_nan=False, separators=(",", ":")) + "\n"
 
 
+_STRUCTURE = frozenset({"id", "source", "target", "key"})
+"""Names that node-link JSON keeps for itself; an attribute of such a name gets a "$" before it."""
+
+
 def _encode_facts(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: encode(value) for name, value in facts.items()}
+    return {("$" + name if name.lstrip("$") in _STRUCTURE else name): encode(value) for name, value in facts.items()}
 
 
 def _parse_json(text: str) -> Graph:
@@ -97,7 +101,7 @@ def _parse_json(text: str) -> Graph:
 
 
 def _decode_facts(facts: dict[str, Any]) -> dict[str, Any]:
-    return {name: decode(value) for name, value in facts.items()}
+    return {(name[1:] if name.lstrip("$") in _STRUCTURE else name): decode(value) for name, value in facts.items()}
 
 
 def _id(value: Any) -> int:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from gradtrace.graphs.types import LEAVES, Facts, Graph, is_view
+from gradtrace.graphs.types import LEAVES, PARAMETERS, Facts, Graph, is_view
 
 DECADES = 3.0
 """Orders of magnitude between the loss and a node before it counts as starved or flooded. Layers in working nets lie
@@ -81,9 +81,8 @@ def with_health(graph: Graph) -> Graph:
     result.graph["level"] = found.level
     for facts in _all_facts(result):
         facts["health"] = found.health(facts.get("grad_norm"), facts.get("nonfinite"))
-    ends = tails(result)
-    _excuse(result, ends)
-    _count_handed_on(result, ends)
+    _excuse(result, tails(result))
+    _count_handed_on(result, tails(result, PARAMETERS))
     return result
 
 
@@ -114,9 +113,9 @@ def _count_handed_on(graph: Graph, ends: set[int]) -> None:
         facts["gain"] = math.hypot(*known) / facts["grad_norm"] if known and facts.get("grad_norm") else None
 
 
-def tails(graph: Graph) -> set[int]:
-    """Leaves, and the views between a leaf and the op that uses it."""
-    found = {node for node, kind in graph.nodes(data="kind") if kind in LEAVES}
+def tails(graph: Graph, kinds: Collection[str] = LEAVES) -> set[int]:
+    """Leaves of these kinds, and the views between a leaf and the op that uses it."""
+    found = {node for node, kind in graph.nodes(data="kind") if kind in kinds}
     stack = list(found)
     while stack:
         for source in graph.predecessors(stack.pop()):

@@ -15,8 +15,8 @@ Facts = dict[str, Any]
 LEAVES = frozenset({"parameter", "input"})
 """Kinds of nodes at which a gradient ends."""
 
-BOXES = frozenset({"module", "ops"})
-"""Kinds of nodes that stand for several: a folded module, a group of ops outside any folded module."""
+PARAMETERS = frozenset({"parameter"})
+"""The kind of leaf that training changes."""
 
 # fmt: off
 _VIEWS = frozenset((
@@ -29,8 +29,9 @@ _VIEWS = frozenset((
 
 def op_name(op: str | None) -> str:
     """The op without what every autograd node's name has: "AddmmBackward0" -> "Addmm"."""
-    head, _, version = (op or "?").removeprefix("torch::autograd::").rpartition("Backward")
-    return head.lstrip("_") if head and (not version or version.isdigit()) else op or "?"
+    name = (op or "?").removeprefix("torch::autograd::")
+    head, _, version = name.rpartition("Backward")
+    return head.lstrip("_") if head and (not version or version.isdigit()) else name
 
 
 def is_view(op: str | None) -> bool:

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from urllib.parse import quote
 
 from gradtrace.graphs.health import tails
-from gradtrace.graphs.types import Facts, Graph
+from gradtrace.graphs.types import PARAMETERS, Facts, Graph
 from gradtrace.renderers.drawing import palette
 from gradtrace.renderers.drawing.clusters import Cluster, clusters
 from gradtrace.renderers.drawing.escape import html, quoted
@@ -44,10 +44,9 @@ def _lines(graph: Graph, scale: Scale, rankdir: str, positions: Positions | None
         for node, (x, y) in positions.items():
             attributes = _node(graph.nodes[node], scale, "", detailed=detailed)
             yield f"n{node} {_list({**attributes, 'pos': quoted(f'{x:.0f},{y:.0f}')})}"
-    ends = tails(graph)
+    beside = tails(graph, PARAMETERS)
     for source, target, facts in graph.edges(data=True):
-        aside = target in ends and graph.nodes[target].get("kind") != "input"
-        attributes = _edge(graph, source, target, facts, scale, aside=aside)
+        attributes = _edge(graph, source, target, facts, scale, aside=target in beside)
         yield f"n{source} -> n{target} {_list(attributes)}"
     yield "}"
 
