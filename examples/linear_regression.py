@@ -5,14 +5,23 @@ Run it, then look at what was recorded:
     python examples/linear_regression.py
     gradtrace show linear_regression.gradtrace
     gradtrace render linear_regression.gradtrace -o linear_regression.svg
+    gradtrace explain linear_regression.gradtrace
+
+With --broken the gradients of earlier epochs are never cleared.
 """
 
 from __future__ import annotations
+
+import argparse
 
 import torch
 from torch import nn
 
 import gradtrace
+
+parser = argparse.ArgumentParser(description="Fit a line to four points.")
+parser.add_argument("--broken", action="store_true", help="never clear the gradients")
+broken = parser.parse_args().broken
 
 torch.manual_seed(0)
 x = torch.tensor([[1.0], [2.0], [3.0], [4.0]])
@@ -20,11 +29,12 @@ y = 2 * x + 1
 
 model = nn.Linear(1, 1)
 criterion = nn.MSELoss()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
 
 with gradtrace.trace(model, out="linear_regression.gradtrace") as trace:
     for epoch in range(5):
-        optimizer.zero_grad()
+        if not broken:
+            optimizer.zero_grad()
         loss = criterion(model(x), y)
         loss.backward()
         optimizer.step()
