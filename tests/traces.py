@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gradtrace.model import BACKWARD, LOOP, Edge, LoopKind, Module, Node, Optimizer, Parameter, Snapshot, Source
+from gradtrace.model import ABSENT, BACKWARD, LOOP, Edge, LoopKind, Module, Node, Optimizer, Parameter, Snapshot, Source
 from gradtrace.store.writer import Writer
 
 
@@ -23,10 +23,12 @@ def write_trace(
     learning_rate: float = 0.1,
     dtype: str = "float32",
     change: tuple[int, int, float] | None = None,
+    absent: tuple[int, int] | None = None,
     source: Source | None = None,
     close: bool = True,
 ) -> Path:
-    """A chain of `layers` Linear modules, a weight each; `change` is (backward, parameter, factor) of one gradient."""
+    """A chain of `layers` Linear modules, a weight each; `change` is (backward, parameter, factor) of one gradient, `absent` one (backward, parameter)
+    without a gradient."""
     writer = Writer(path, {"version": "0.1.0", "torch": "2.13.0", "argv": ["train.py"], "rank": None, **(meta or {})})
     with closing(writer) if close else nullcontext():
         modules = [f"{name}{at}" for at in range(layers)]
@@ -49,7 +51,7 @@ def write_trace(
                 for n in numbers
                 for kind in (LoopKind.BACKWARD, LoopKind.STEP)
             ],
-            [_values(n, layers, seed, change) for n in numbers],
+            [_values(n, layers, seed, change, absent) for n in numbers],
         )
         for step in range(10, backwards + 1, 10):
             writer.put_sample("update_norm", step, np.full(layers, 0.01, np.float32))
@@ -93,11 +95,19 @@ def _record(layout: np.dtype, **known: float) -> tuple:
     return tuple(known.get(name, 0) for name in layout.names)
 
 
-def _values(number: int, width: int, seed: int, change: tuple[int, int, float] | None) -> np.ndarray:
+def _values(
+    number: int,
+    width: int,
+    seed: int,
+    change: tuple[int, int, float] | None,
+    absent: tuple[int, int] | None,
+) -> np.ndarray:
     """Statistics of one backward, (3, width): norms that fall from the last layer to the first, with noise."""
     noise = np.random.default_rng([seed, number]).random((3, width), np.float32)
     norms = (0.5 + noise[0]) * 10.0 ** (-3 * np.arange(width)[::-1] / width)
     values = np.stack([norms, norms / 3, noise[2] * 0.1]).astype(np.float32)
+    if absent and number == absent[0]:
+        values[:, absent[1]] = ABSENT, np.nan, np.nan
     if change and number >= change[0]:
         values[:2, change[1]] *= change[2]
     return values

@@ -70,6 +70,8 @@ def test_noise_of_cancelled_sums_is_no_difference(trace):
 
 
 def test_missing_and_nonfinite_gradients_differ(trace):
+    gone = compared(trace("e"), trace("f", absent=(6, 2))).parting
+    assert (gone.backward, gone.departures[0].second) == (6, None)
     infinite = compared(trace("a"), trace("b", change=(4, 3, float("inf")))).parting
     assert infinite.backward == 4
     assert infinite.departures[0].relative is None

@@ -1,0 +1,105 @@
+"""Export to Parquet: a folder a table, partitioned by rank as DuckDB, Polars, Spark and pandas read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gradtrace.exporters import Advance, tables
+
+if TYPE_CHECKING:
+    from gradtrace.model import Finding
+    from gradtrace.store.recording import Recording
+
+_NAMES = pa.dictionary(pa.int32(), pa.string())
+"""Names that repeat for every backward are stored once each."""
+
+
+def write(recordings: Sequence[Recording], findings: Sequence[Finding], folder: Path, advance: Advance) -> None:
+    """TABLE/rank=N/part-0.parquet for parameters, backwards, gradients and updates; findings/part-0.parquet for all."""
+    for position, recording in enumerate(recordings):
+        rank = tables.rank_of(recording, position)
+        _write(_path(folder, "parameters", rank), [_arrow(tables.parameters(recording), _PARAMETERS)])
+        _write(_path(folder, "backwards", rank), _backwards(recording))
+        _write(_path(folder, "gradients", rank), _gradients(recording, advance))
+        _write(_path(folder, "updates", rank), [_arrow(tables.updates(recording), _UPDATES)])
+    _write(_path(folder, "findings", None), [_arrow(tables.finding_table(findings), _FINDINGS)])
+
+
+def _path(folder: Path, table: str, rank: int | None) -> Path:
+    return folder / table / ("" if rank is None else f"rank={rank}") / "part-0.parquet"
+
+
+def _write(path: Path, parts: Iterator[pa.Table] | list[pa.Table]) -> None:
+    path.parent.mkdir(parents=True)
+    parts = iter(parts)
+    first = next(parts)
+    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+        writer.write_table(first)
+        for part in parts:
+            writer.write_table(part)
+
+
+def _backwards(recording: Recording) -> Iterator[pa.Table]:
+    empty = True
+    for chunk in tables.chunks(recording):
+        yield _arrow(tables.backwards(recording, chunk), _BACKWARDS)
+        empty = False
+    if empty:
+        yield _BACKWARDS.empty_table()
+
+
+def _gradients(recording: Recording, advance: Advance) -> Iterator[pa.Table]:
+    empty = True
+    for chunk in tables.chunks(recording):
+        yield _arrow(tables.gradients(recording, chunk), _GRADIENTS)
+        advance(len(chunk.backwards))
+        empty = False
+    if empty:
+        yield _GRADIENTS.empty_table()
+
+
+def _arrow(columns: tables.Columns, schema: pa.Schema) -> pa.Table:
+    return pa.table([_column(columns[field.name], field.type) for field in schema], schema=schema)
+
+
+def _column(values: Any, kind: pa.DataType) -> pa.Array:
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return pa.array(values, from_pandas=False).cast(kind)
+    plain = pa.array(_encodable(values), pa.string() if kind == _NAMES else kind)
+    return plain.dictionary_encode() if kind == _NAMES else plain
+
+
+def _encodable(values: Any) -> list[Any]:
+    """Names may hold lone surrogates, which no UTF-8 column can."""
+    return [value.encode(errors="replace").decode() if isinstance(value, str) else value for value in values]
+
+
+def _schema(**kinds: str | pa.DataType) -> pa.Schema:
+    return pa.schema([(name, _TYPES.get(kind, kind)) for name, kind in kinds.items()])
+
+
+_TYPES: dict[Any, pa.DataType] = {"text": pa.string(), "whole": pa.int64(), "real": pa.float64(), "flag": pa.bool_()}
+
+_PARAMETERS = _schema(
+    name="text", module="text", module_type="text", shape="text", dtype="text", device="text", requires_grad="flag",
+    kind="text", numel="whole", sparse="flag", aliases="text",
+)  # fmt: skip
+_BACKWARDS = _schema(
+    number="whole", kind="text", parent="whole", step="whole", time="real", loss="real", loss_scale="real",
+    nodes="whole", flags="whole", seconds="real", overhead="real", structure="text", file="text", line="whole",
+)  # fmt: skip
+_GRADIENTS = _schema(
+    backward="whole", step="whole", parameter=_NAMES, norm=pa.float32(), max=pa.float32(), zeros=pa.float32()
+)
+_UPDATES = _schema(step="whole", parameter=_NAMES, weight_norm="real", update_norm="real")
+_FINDINGS = _schema(
+    code="text", name="text", severity="text", message="text", cause="text", fix="text", parameter="text",
+    module="text", op="text", file="text", line="whole", optimizer="text", rank="whole", first_backward="whole",
+    last_backward="whole", count="whole", parameters="text", evidence="text",
+)  # fmt: skip
