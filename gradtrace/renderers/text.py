@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradtrace.renderers.drawing.escape import plain
 from gradtrace.renderers.findings import stands
 from gradtrace.renderers.findings.text import headline, lines
 from gradtrace.renderers.layers import Layer, fitting, layer_table, ordered
@@ -19,10 +20,13 @@ from gradtrace.rules.wording import counted
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     from gradtrace.model import Finding
     from gradtrace.store.recording import Recording
+
+_WIDE = 100
+"""Columns from which on there is room for the type and a long sparkline."""
+_WIDE_SPARKLINE, _NARROW_SPARKLINE = 20, 10
 
 ROWS = 40
 """Layers shown where nobody says how many fit."""
@@ -63,7 +67,7 @@ def render_text(
         _print_finding(console, finding)
     if shown:
         console.print()
-        console.print(_table(shown))
+        console.print(_table(shown, width))
     output = console.file
     assert isinstance(output, io.StringIO)  # noqa: S101  made in _console
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
@@ -131,38 +135,39 @@ def _facts(recordings: Sequence[Recording], path: Path) -> Iterator[str]:
 
 def _print_finding(console: Console, finding: Finding) -> None:
     first, *rest = lines(finding)
-    console.print(first, style=_COLORS[finding.severity], soft_wrap=True)
+    console.print(plain(first), style=_COLORS[finding.severity], soft_wrap=True)
     for line in rest:
-        console.print(line, soft_wrap=True)
+        console.print(plain(line), soft_wrap=True)
 
 
-def _table(layers: Sequence[Layer]) -> Table:
+def _table(layers: Sequence[Layer], width: int) -> Table:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    dead = any(layer.units for layer in layers)
-    table.add_column("layer", overflow="fold", min_width=12)
-    table.add_column("type", overflow="ellipsis", no_wrap=True)
-    for title in ("values", "gradient"):
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("over time", no_wrap=True)
-    for title in ("update/weight", "gain", *(["dead"] if dead else [])):
-        table.add_column(title, justify="right", no_wrap=True)
-    for layer in layers:
-        table.add_row(*_cells(layer, dead=dead), style=_STATES.get(layer.state))
+    rows = [_cells(layer, sparkline_width=_WIDE_SPARKLINE if width >= _WIDE else _NARROW_SPARKLINE) for layer in layers]
+    absent = {"type"} if width < _WIDE else set()
+    if not any(layer.units for layer in layers):
+        absent.add("dead")
+    for title in rows[0]:
+        if title == "layer":
+            table.add_column(title, overflow="fold", min_width=12)
+        elif title not in absent:
+            table.add_column(title, justify="left" if title in ("type", "over time") else "right", no_wrap=True)
+    for layer, cells in zip(layers, rows, strict=True):
+        shown = (cell for title, cell in cells.items() if title not in absent)
+        table.add_row(*shown, style=_STATES.get(layer.state))
     return table
 
 
-def _cells(layer: Layer, *, dead: bool) -> list[str | Text]:
-    cells = [
-        layer.name or "(root)",
-        layer.type or "",
-        abbreviated(layer.elements),
-        short(layer.norm) if layer.state in ("ok", "zero") else layer.state,
-        sparkline(layer.history),
-        short(layer.update),
-        short(layer.gain),
-    ]
-    if dead:
-        cells.append(f"{layer.dead}/{layer.units}" if layer.units else "-")
-    return list(cells)
+def _cells(layer: Layer, *, sparkline_width: int) -> dict[str, str]:
+    """The row by column."""
+    return {
+        "layer": plain(layer.name) or "(root)",
+        "type": plain(layer.type or ""),
+        "values": abbreviated(layer.elements),
+        "gradient": short(layer.norm) if layer.state in ("ok", "zero") else layer.state,
+        "over time": sparkline(layer.history, sparkline_width),
+        "update/weight": short(layer.update),
+        "gain": short(layer.gain),
+        "dead": f"{layer.dead}/{layer.units}" if layer.units else "-",
+    }

@@ -38,7 +38,17 @@ if ending.startswith("exit"):
     sys.exit(eval(ending[4:]))
 """
 
-ENDINGS = ["return", "raise", "raise from", "interrupt", "exit(None)", "exit(7)", "exit(-1)", "exit(True)", "exit('bye')"]
+ENDINGS = [
+    "return",
+    "raise",
+    "raise from",
+    "interrupt",
+    "exit(None)",
+    "exit(7)",
+    "exit(-1)",
+    "exit(True)",
+    "exit('bye')",
+]
 
 
 @pytest.fixture
@@ -131,7 +141,9 @@ def test_threads_that_outlive_the_main_module_are_waited_for(folder):
 
 
 def test_forked_child_does_not_end_the_trace(folder):
-    (folder / "fork.py").write_text("import os, sys\nif os.fork():\n    os.wait()\nelse:\n    sys.exit(3)\nprint('parent')\n")
+    (folder / "fork.py").write_text(
+        "import os, sys\nif os.fork():\n    os.wait()\nelse:\n    sys.exit(3)\nprint('parent')\n"
+    )
     done = subprocess.run(
         [sys.executable, "-m", "gradtrace", "run", "fork.py"], cwd=folder, capture_output=True, text=True
     )
