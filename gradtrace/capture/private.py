@@ -8,6 +8,7 @@
 | `Node._input_metadata`, `Node._saved_*` | shapes and saved tensors of a node | 2.6, 2.13 |
 | `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls | 2.6, 2.13, 2.15 |
 | `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines | 2.6, 2.13 |
+| `torch._C._functorch.peek_interpreter_stack` | whether a `torch.func` transform is at work | 2.6, 2.13 |
 | `torch._dynamo.utils.counters`, `Module._compiled_call_impl` | whether `torch.compile` is at work | 2.6, 2.13 |
 | `torch.nn.utils.clip_grad._clip_grads_with_norm_`, `_get_total_norm` | clipping, however it was imported | 2.6, 2.13 |
 
@@ -143,6 +144,11 @@ def push_mode(mode: torch.overrides.TorchFunctionMode) -> None:
 def pop_mode() -> None:
     """Take the innermost torch function mode off."""
     torch.overrides._pop_mode()  # type: ignore[no-untyped-call]
+
+
+def in_transform() -> bool:
+    """Whether a `torch.func` transform (`vmap`, `grad`, ...) is at work; its tensors have no values of their own yet."""
+    return torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def is_compiled(module: torch.nn.Module) -> bool:

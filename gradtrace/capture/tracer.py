@@ -155,7 +155,7 @@ class Tracer:
 
     def _wrap_engine(self, engine: Callable[..., Any]) -> Callable[..., Any]:
         def run(roots: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self._is_ours():
+            if not self._is_ours() or private.in_transform():
                 return engine(roots, *args, **kwargs)
             running, args = self._guarded_begin(roots, args, kwargs)
             if running is None:
