@@ -38,10 +38,10 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.torch
 
 demo: $(VENV)/.demo ## trace the digits example; verdict, picture and trace
 	@mkdir -p demo
-	$(BIN)/gradtrace run --output demo/digits.gradtrace --force examples/digits.py
+	$(BIN)/gradtrace run --out demo/digits.gradtrace examples/digits.py
 	$(BIN)/gradtrace show demo/digits.gradtrace
-	$(BIN)/gradtrace render demo/digits.gradtrace --output demo/digits.svg
-	@echo "demo/digits.svg is the graph, demo/digits.gradtrace the trace"
+	$(BIN)/gradtrace render demo/digits.gradtrace --backward 1 --out demo/digits.svg
+	@echo "demo/digits.svg is the graph of the first backward, demo/digits.gradtrace the trace"
 
 test: $(VENV)/.dev ## the whole fast test suite
 	$(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
@@ -63,8 +63,9 @@ evaluate: $(VENV)/.dev ## the verdicts on known faults and healthy programs
 bench: $(VENV)/.dev ## what tracing costs
 	$(BIN)/python benchmarks/overhead.py
 
-docs: $(VENV)/.dev ## regenerate the command line reference
+docs: $(VENV)/.dev ## the command line reference, and the pages in docs/_build
 	$(BIN)/python scripts/cli_reference.py
+	$(BIN)/python -m sphinx --quiet -W -b html docs docs/_build
 
 clean: ## everything that make made
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache

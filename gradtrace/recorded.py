@@ -214,6 +214,15 @@ class Trace:
         assert not isinstance(document, Path)  # noqa: S101  no file was asked for
         return document
 
+    def report(self, path: str | os.PathLike[str], *, rank: int = 0) -> Path:
+        """Write one self-contained HTML page about the trace.
+
+        Raises MissingToolError without bokeh, GradtraceError where the file cannot be written.
+        """
+        from gradtrace.renderers.page import report
+
+        return report(self, path, rank=rank)
+
     def _text(self, *, width: int, color: bool = False) -> str:
         from gradtrace.renderers.text import render_text
 

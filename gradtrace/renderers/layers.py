@@ -186,9 +186,9 @@ def _state(members: Sequence[Parameter], history: Floats) -> str:
 
 def _type(recording: Recording, name: str, members: Sequence[Parameter]) -> str | None:
     types = {module.name: module.type for module in recording.modules}
-    if name in types:
-        return types[name]
-    return members[0].dtype if len(members) == 1 and members[0].name == name else None
+    if len(members) == 1 and members[0].name == name:
+        return members[0].dtype
+    return types.get(name) or (members[0].module_type if all(member.module == name for member in members) else None)
 
 
 def _ratios(recording: Recording, rows: int) -> tuple[Floats, Floats] | None:
