@@ -144,7 +144,7 @@ def loss_of(tape: Tape, x: int) -> int:
     return tape.op("NllLoss", logs, line=90, shape=(), gain=0.2)
 
 
-def mlp(layers: int = 3, gain: float = 0.9, activation: str = "Relu") -> Snapshot:
+def mlp(layers: int = 3, gain: float = 0.9, activation: str = "Relu", *, measured: bool = True) -> Snapshot:
     """Linear layers with activations between them, numbered as an `nn.Sequential` numbers them."""
     tape = Tape()
     x = tape.input("x", 32, 64)
@@ -152,7 +152,7 @@ def mlp(layers: int = 3, gain: float = 0.9, activation: str = "Relu") -> Snapsho
         x = tape.linear(x, str(2 * layer), gain=gain)
         if layer < layers - 1:
             x = tape.op(activation, x, module=str(2 * layer + 1), of=activation.upper())
-    return tape.snapshot(loss_of(tape, x))
+    return tape.snapshot(loss_of(tape, x), measured=measured)
 
 
 def transformer(

@@ -49,9 +49,10 @@ def test_paths_agree_with_listing_them():
     graph = to_networkx(tape.transformer(3, lambda layer: 0.5 + layer / 10))
     target = next(node for node, name in graph.nodes(data="name") if name == "embed.weight")
     found = paths(graph, "loss", "embed.weight")
-    gains = []
-    for way in nx.all_simple_edge_paths(graph, 0, target):
-        gains.append(math.prod(graph.edges[step]["grad_norm"] / graph.nodes[step[0]]["grad_norm"] for step in way))
+    gains = [
+        math.prod(graph.edges[step]["grad_norm"] / graph.nodes[step[0]]["grad_norm"] for step in way)
+        for way in nx.all_simple_edge_paths(graph, 0, target)
+    ]
     assert found.count == len(gains) > 100
     assert found.best.gain == pytest.approx(max(gains))
     assert found.worst.gain == pytest.approx(min(gains))
@@ -93,7 +94,7 @@ def _small():
 
 def test_a_path_that_does_not_exist_and_an_unknown_name():
     graph = to_networkx(tape.mlp())
-    with pytest.raises(GradtraceError, match="no gradient flows from 0.weight"):
+    with pytest.raises(GradtraceError, match="no gradient flows from 0"):
         paths(graph, "0.weight", "x")
     with pytest.raises(GradtraceError, match="no node, parameter, module or op 'nope'"):
         paths(graph, "loss", "nope")

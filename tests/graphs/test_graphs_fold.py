@@ -73,7 +73,9 @@ def test_the_budget_holds_for_any_modules(data):
         before = handles[max(0, len(handles) - data.draw(st.integers(1, 6)))]
         gain = data.draw(st.sampled_from([1.0, 1.0, 0.5, 1e-3, math.nan]))
         module = data.draw(paths) or None
-        handles.append(recording.op("Sin", handles[-1], before, module=module, gain=gain, call=data.draw(st.integers(1, 3))))
+        handles.append(
+            recording.op("Sin", handles[-1], before, module=module, gain=gain, call=data.draw(st.integers(1, 3)))
+        )
     whole = with_health(to_networkx(recording.snapshot(handles[-1])))
     graph = fold(whole, budget=20)
     assert len(graph) <= 20
@@ -121,7 +123,9 @@ def test_one_sick_layer_is_never_hidden_among_equal_ones():
 def test_layers_side_by_side_are_not_repeats():
     """q, k and v are equal and all feed the attention; they are three, not one three times."""
     graph = folded(tape.transformer(1, lambda _: 0.9), depth=5)
-    names = [facts["name"] for facts in graph.nodes.values() if (facts["module"] or "").startswith("encoder.layers.0.self")]
+    names = [
+        facts["name"] for facts in graph.nodes.values() if (facts["module"] or "").startswith("encoder.layers.0.self")
+    ]
     assert {"q", "k", "v", "out"} <= set(names)
 
 
@@ -170,7 +174,10 @@ def test_calls_apart_are_a_box_each():
 def test_a_function_without_parameters_is_a_box_for_each_call():
     """ResNet's blocks use one ReLU twice; folded into one box it would tie a knot."""
     found = boxes(folded(tape.resnet((1,)), depth=3))
-    assert [facts["calls"] for facts in sorted(found["layer1.0.relu"], key=lambda facts: facts["calls"])] == [(1, 1), (2, 2)]
+    assert [facts["calls"] for facts in sorted(found["layer1.0.relu"], key=lambda facts: facts["calls"])] == [
+        (1, 1),
+        (2, 2),
+    ]
 
 
 def test_boxes_hold_the_gradient_that_crosses_their_border():

@@ -107,7 +107,7 @@ def _cluster_attributes(graph: Graph, path: str, around: str, depth: int) -> Att
         if known.get("repeats", 1) > 1
         else ""
     )
-    kind = f'  <font color="{palette.MUTED}" point-size="9">{html(type_)}</font>' if type_ else ""
+    kind = f'  <font color="{palette.MUTED}" point-size="9">{html(type_, 40)}</font>' if type_ else ""
     return {
         "label": f"<<b>{html(relative(path, around), 40)}</b>{repeats}{kind}>",
         "style": quoted("rounded,filled"),
@@ -157,7 +157,7 @@ _KINDS: Mapping[str, dict[str, str]] = {
 def file_url(path: str) -> str:
     """A link to a source file; relative where the path is."""
     posix = PurePath(path).as_posix()
-    return ("file://" if posix.startswith("/") else "") + quote(posix)
+    return ("file://" if posix.startswith("/") else "") + quote(posix, errors="replace")
 
 
 def _edge(graph: Graph, source: int, target: int, facts: Facts, scale: Scale, *, aside: bool) -> Attributes:

@@ -7,6 +7,10 @@ from html import escape
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
+BACKSLASH = "\u2216"
+r"""Stands for a backslash in DOT (SET MINUS). DOT expands "\N" and the like in labels and tooltips, in passes whose
+number differs between programs and places, so that no way of escaping is right everywhere."""
+
 
 def plain(text: str, limit: int | None = None) -> str:
     """One line of printable text; the middle is left out where it is longer than `limit`."""
@@ -18,15 +22,16 @@ def plain(text: str, limit: int | None = None) -> str:
 
 
 def quoted(text: str) -> str:
-    """A DOT string. Backslashes and ampersands become entities: DOT expands "\\N" and the like even where escaped."""
-    lines = [plain(line) for line in text.split("\n")]
-    body = "\\n".join(line.replace("&", "&amp;").replace("\\", "&#92;").replace('"', '\\"') for line in lines)
-    return f'"{body}"'
+    """A DOT string."""
+    lines = [
+        plain(line).replace("&", "&amp;").replace("\\", BACKSLASH).replace('"', '\\"') for line in text.split("\n")
+    ]
+    return '"' + "\\n".join(lines) + '"'
 
 
 def html(text: str, limit: int | None = None) -> str:
     """Text inside an HTML-like label."""
-    return escape(plain(text, limit)).replace("\\", "&#92;")
+    return escape(plain(text, limit)).replace("\\", BACKSLASH)
 
 
 def mermaid(text: str, limit: int | None = None) -> str:

@@ -133,7 +133,7 @@ def _measure_rows(facts: Facts, scale: Scale) -> Iterable[str]:
     text = _amount(facts, scale.color)
     if text:
         mark = scale.ill(facts)
-        colour = mark.line if mark else palette.INK
+        colour = mark.ink if mark else palette.INK
         yield _row(f'<font point-size="10" color="{colour}">{html(text)}</font>{_gain(facts)}')
 
 
@@ -161,7 +161,7 @@ def _gain(facts: Facts) -> str:
         return ""
     strong = gain > 0 and math.isfinite(gain) and abs(math.log10(gain)) >= STRONG
     if strong:
-        colour = palette.HEALTH["vanishing" if gain < 1 else "exploding"].line
+        colour = palette.HEALTH["vanishing" if gain < 1 else "exploding"].ink
         return f'  <font point-size="10" color="{colour}"><b>gain {numbers.norm(gain)}</b></font>'
     return f'  <font point-size="9" color="{palette.MUTED}">gain {numbers.norm(gain)}</font>'
 

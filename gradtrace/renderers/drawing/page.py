@@ -106,9 +106,9 @@ h1 {{ font-size: 1.5rem; margin: 0; }} h2 {{ font-size: 1.15rem; margin-top: 2.5
 small, th {{ color: {palette.MUTED}; font-weight: normal; }} th {{ text-align: left; }}
 .drawing {{ overflow-x: auto; }} .drawing svg {{ max-width: 100%; height: auto; min-width: min(100%, 20rem); }}
 ul {{ columns: 18rem; padding-left: 1.2rem; }} td, th {{ padding: 0.1rem 1.2rem 0.1rem 0; }}
-tr.vanishing td:last-child {{ color: {palette.HEALTH["vanishing"].line}; }}
-tr.exploding td:last-child {{ color: {palette.HEALTH["exploding"].line}; }}
-tr.nan td:last-child {{ color: {palette.HEALTH["nan"].line}; }}
+tr.vanishing td:last-child {{ color: {palette.HEALTH["vanishing"].ink}; }}
+tr.exploding td:last-child {{ color: {palette.HEALTH["exploding"].ink}; }}
+tr.nan td:last-child {{ color: {palette.HEALTH["nan"].ink}; }}
 a {{ color: {palette.ACCENT}; }}
 @media (prefers-color-scheme: dark) {{
   body {{ color: {palette.DARK[palette.INK]}; background: {palette.DARK[palette.PAGE]}; }}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-PAGE, INK, MUTED, LINE = "#ffffff", "#1f2328", "#59636e", "#8c959f"
+PAGE, INK, MUTED, LINE = "#ffffff", "#1f2328", "#4d5761", "#8c959f"
 CARD, MODULE, CLUSTER, CLUSTER_LINE = "#ffffff", "#eef1f4", "#f8f9fb", "#d1d9e0"
 LEAF, LEAF_LINE, ROOT, ROOT_LINE = "#d6e8f8", "#4a86b8", "#dcf0d4", "#4f8f3a"
 ACCENT = "#0b4f9c"
@@ -19,26 +19,26 @@ ALARM = "#cf222e"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How a health is drawn: line, tint of the box, line style, and how it is called in the legend."""
+    """How a health is drawn: line, tint of the box, colour of numbers on the tint, line style."""
 
     line: str
     tint: str
+    ink: str
     style: str
-    title: str
 
 
 HEALTH = {
-    "vanishing": Mark("#d97f00", "#fdf0d9", "dashed", "vanishing"),
-    "exploding": Mark("#b3123f", "#fbe1e8", "solid", "exploding"),
-    "nan": Mark("#7b1fa2", "#f2e3f7", "dashed", "NaN or Inf"),
-    "zero": Mark("#a3abb3", "#eceff1", "dotted", "zero"),
-    "none": Mark("#a3abb3", CARD, "dotted", "no gradient"),
+    "vanishing": Mark("#d97f00", "#fdf0d9", "#8a4f00", "dashed"),
+    "exploding": Mark("#b3123f", "#fbe1e8", "#b3123f", "solid"),
+    "nan": Mark("#7b1fa2", "#f2e3f7", "#7b1fa2", "dashed"),
+    "zero": Mark("#a3abb3", "#eceff1", MUTED, "dotted"),
+    "none": Mark("#a3abb3", CARD, MUTED, "dotted"),
 }
 
 FLOW = ("#b9c8d8", "#8fa8c2", "#6687a8", "#41678c", "#234a6e", "#0d2e4d")
 """Healthy gradients, from small to large."""
 
-HEAT = ("#ffffff", "#eaf5ee", "#d3eadb", "#b8dcc5", "#99ccab", "#78b990")
+HEAT = ("#ffffff", "#eef7f1", "#ddefe4", "#cbe6d6", "#b6dac5", "#aad4bb")
 """Share of time or memory, from none to most."""
 
 SHRINK, GROW = ("#fdf0d9", "#f5c97a", "#e39a2d"), ("#e9e3f4", "#bfa9df", "#8d68c4")
@@ -47,7 +47,7 @@ SHRINK, GROW = ("#fdf0d9", "#f5c97a", "#e39a2d"), ("#e9e3f4", "#bfa9df", "#8d68c
 DARK = {
     PAGE: "#0d1117",
     INK: "#e6edf3",
-    MUTED: "#9aa4af",
+    MUTED: "#a9b4bf",
     LINE: "#6e7781",
     MODULE: "#1c2430",
     CLUSTER: "#12181f",
@@ -60,6 +60,7 @@ DARK = {
     ALARM: "#ff7b72",
     "#d97f00": "#f0a43a",
     "#fdf0d9": "#3d2c0d",
+    "#8a4f00": "#f5b55c",
     "#b3123f": "#ff6b8f",
     "#fbe1e8": "#451523",
     "#7b1fa2": "#cf8bf0",
@@ -72,11 +73,11 @@ DARK = {
     "#41678c": "#769dc4",
     "#234a6e": "#9dbfe0",
     "#0d2e4d": "#cfe3f7",
-    "#eaf5ee": "#14211a",
-    "#d3eadb": "#183226",
-    "#b8dcc5": "#1d4532",
-    "#99ccab": "#235a40",
-    "#78b990": "#2a704f",
+    "#eef7f1": "#131f19",
+    "#ddefe4": "#162a20",
+    "#cbe6d6": "#193627",
+    "#b6dac5": "#1c422f",
+    "#aad4bb": "#1f4e37",
     "#f5c97a": "#6b4a10",
     "#e39a2d": "#a36b12",
     "#e9e3f4": "#261d38",

@@ -6,6 +6,7 @@ import re
 from html import escape
 
 from gradtrace.renderers.drawing import palette
+from gradtrace.renderers.drawing.escape import BACKSLASH
 
 _FONT = re.compile(r'font-family="Helvetica[^"]*"')
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
@@ -18,6 +19,7 @@ def finish(svg: str, title: str, *, standalone: bool = True) -> str:
     """`svg` from graphviz made ready for readers; without prologue and style where it is to stand inside a page."""
     svg = _COMMENT.sub("", _IDS.sub("", svg))
     svg = _FONT.sub('font-family="Helvetica, Arial, sans-serif"', _lift_frame_titles(svg))
+    svg = svg.replace(BACKSLASH, "\\")
     start = svg.index("<svg")
     end = svg.index(">", start) + 1
     opening = svg[start:end].replace("<svg", f'<svg class="gradtrace" role="img" aria-label="{escape(title)}"', 1)
