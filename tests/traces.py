@@ -27,8 +27,10 @@ def write_trace(
     source: Source | None = None,
     close: bool = True,
 ) -> Path:
-    """A chain of `layers` Linear modules, a weight each; `change` is (backward, parameter, factor) of one gradient, `absent` one (backward, parameter)
-    without a gradient."""
+    """A chain of `layers` Linear modules with a weight each.
+
+    `change` is (backward, parameter, factor) of one gradient, `absent` a (backward, parameter) without one.
+    """
     writer = Writer(path, {"version": "0.1.0", "torch": "2.13.0", "argv": ["train.py"], "rank": None, **(meta or {})})
     with closing(writer) if close else nullcontext():
         modules = [f"{name}{at}" for at in range(layers)]

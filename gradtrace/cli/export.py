@@ -19,7 +19,7 @@ _NEXT = {
     "parquet": "duckdb -c \"SELECT parameter, avg(norm) FROM '{out}/gradients/*/*.parquet' GROUP BY ALL\"",
     "tensorboard": "tensorboard --logdir {out}",
     "wandb": "wandb sync {out}/wandb/offline-run-*",
-    "mlflow": "mlflow ui --backend-store-uri {out}/mlruns",
+    "mlflow": "mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db",
 }
 """What one would do with the result."""
 

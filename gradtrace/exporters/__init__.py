@@ -23,7 +23,7 @@ FORMATS = {
     "mlflow": "a run in a local MLflow store",
 }
 
-_PACKAGES = {"parquet": "pyarrow", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow-skinny"}
+_PACKAGES = {"parquet": "pyarrow", "tensorboard": "tensorboard", "wandb": "wandb", "mlflow": "mlflow"}
 """What a format needs; it is also what its extra installs."""
 
 _EXTRAS = {"parquet": "parquet", "tensorboard": "tensorboard"}
@@ -65,7 +65,7 @@ def export(
 
 def _missing(format: str, error: ModuleNotFoundError) -> Exception:
     package = _PACKAGES.get(format)
-    if package is None or (error.name or "").startswith("gradtrace"):
+    if package is None or (error.name or "").partition(".")[0] == "gradtrace":
         return error
     what = f"gradtrace[{_EXTRAS[format]}]" if format in _EXTRAS else package
     return MissingToolError(f"export to {format} needs {package}; install it with: pip install '{what}'")

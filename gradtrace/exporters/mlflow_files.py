@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "gradtrace"
 
+STORE = "mlflow.db"
+"""An SQLite file in the folder: MLflow 3 refuses to open its older store of plain files."""
+
 _BATCH = 1000
 """The most metrics that MLflow takes at once."""
 
@@ -33,10 +36,9 @@ _NOT_IN_KEYS = re.compile(r"[^\w\-. /:]")
 
 
 def write(recordings: Sequence[Recording], findings: Sequence[Finding], folder: Path, advance: Advance) -> None:
-    """One run a rank in the experiment "gradtrace". Findings are an artifact of the first."""
-    client = MlflowClient(tracking_uri=(folder.resolve() / "mlruns").as_uri())
-    known = client.get_experiment_by_name(EXPERIMENT)
-    experiment = known.experiment_id if known else client.create_experiment(EXPERIMENT)
+    """One run a rank in the experiment "gradtrace", kept in mlflow.db. Findings are an artifact of the first."""
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder.resolve() / STORE}")
+    experiment = _experiment(client, folder)
     for position, recording in enumerate(recordings):
         name = f"{recording.path.stem}-rank{rank_of(recording, position)}"
         run = client.create_run(experiment, run_name=name).info.run_id
@@ -46,6 +48,13 @@ def write(recordings: Sequence[Recording], findings: Sequence[Finding], folder: 
             verdict = Verdict(str(recording.path), len(recording), tuple(findings))
             client.log_dict(run, jsonable(to_dict(verdict)), "findings.json")
         client.set_terminated(run)
+
+
+def _experiment(client: MlflowClient, folder: Path) -> Any:
+    known = client.get_experiment_by_name(EXPERIMENT)
+    if known:
+        return known.experiment_id
+    return client.create_experiment(EXPERIMENT, artifact_location=(folder.resolve() / "artifacts").as_uri())
 
 
 def _params(recording: Recording) -> list[Any]:

@@ -131,12 +131,13 @@ def test_wandb_offline_run(trace, tmp_path, monkeypatch):
     assert b"gradient_norm/layer1.weight" in runs[0].read_bytes()
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, about what MLflow asks it for
 def test_mlflow_store_is_read_by_its_client(trace, tmp_path):
     pytest.importorskip("mlflow")
     from mlflow.tracking import MlflowClient
 
     folder = export(trace.recordings, [FINDING], "mlflow", tmp_path / "out")
-    client = MlflowClient(tracking_uri=(folder / "mlruns").as_uri())
+    client = MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db")
     experiment = client.get_experiment_by_name("gradtrace")
     run = client.search_runs([experiment.experiment_id])[0]
     history = client.get_metric_history(run.info.run_id, "gradient_norm/layer1.weight")
@@ -178,7 +179,7 @@ def test_a_folder_with_something_in_it_is_left_alone(trace, tmp_path):
         ("parquet", "pyarrow", r"gradtrace\[parquet\]"),
         ("tensorboard", "tensorboard", r"gradtrace\[tensorboard\]"),
         ("wandb", "wandb", "wandb"),
-        ("mlflow", "mlflow", "mlflow-skinny"),
+        ("mlflow", "mlflow", "mlflow"),
     ],
 )
 def test_a_missing_library_is_one_clear_line(trace, tmp_path, monkeypatch, format, module, install):
