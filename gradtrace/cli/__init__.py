@@ -22,6 +22,7 @@ COMMANDS = {
     "render": "gradtrace.cli.render",
     "report": "gradtrace.cli.report",
     "diff": "gradtrace.cli.diff",
+    "watch": "gradtrace.cli.watch",
     "export": "gradtrace.cli.export",
     "explain": "gradtrace.cli.explain",
     "rule": "gradtrace.cli.rule",
