@@ -58,7 +58,9 @@ def _spikes(logs: Floats, limits: Spike) -> Rows:
     above = logs[candidates] - median
     outliers = (above > limits.z * scatter) & (above > np.log(limits.ratio))
     pairs = zip(candidates[outliers].tolist(), median[outliers].tolist(), strict=True)
-    spikes = np.array([at for at, middle in pairs if _settles(logs, at, middle, limits)], np.intp)
+    spikes = np.array(
+        [at for at, middle in pairs if _settles(logs, at, middle, limits) and _is_large(logs, at, limits)], np.intp
+    )
     return np.empty(0, np.intp) if len(spikes) > max(3, limits.frequent * len(logs)) else spikes
 
 
@@ -77,6 +79,11 @@ def _row_medians(values: Floats) -> Floats:
     known = (~np.isnan(values)).sum(axis=1)
     medians: Floats = np.sort(values, axis=1)[np.arange(len(values)), np.maximum(known - 1, 0) // 2]
     return medians
+
+
+def _is_large(logs: Floats, at: int, limits: Spike) -> bool:
+    """Whether it is large for the whole run so far: one hard sample late in a converged run is not."""
+    return bool(logs[at] > np.quantile(logs[:at], limits.quantile))
 
 
 def _settles(logs: Floats, at: int, median: float, limits: Spike) -> bool:

@@ -88,7 +88,9 @@ def _dead_layers(run: Run) -> Iterator[Layer]:
         if seen is None:
             continue
         layout, rectifier = _rectifier(leaf, layouts)
-        if rectifier is not None or not layouts:
+        if rectifier is None and layouts:
+            continue
+        if rectifier is None or _is_reached(run, rectifier):
             level = int(layout.level[layout.leaves[leaf.name]]) if layout else 0
             yield Layer(leaf, *seen, rectifier, level)
 
@@ -142,6 +144,18 @@ def _samples(leaf: Parameter, layout: Layout) -> int:
 def _enough(units: int, limits: Units) -> float:
     """The share that chance does not reach."""
     return min(1.0, limits.chance + limits.sigmas * math.sqrt(limits.chance * (1 - limits.chance) / units))
+
+
+def _is_reached(run: Run, rectifier: Node) -> bool:
+    """Whether gradient arrives at the rectifier; where none does, the zeros come from nearer to the loss."""
+    place = (rectifier.id, rectifier.op, rectifier.module, rectifier.source)
+    norms = [
+        node.grad_norm
+        for flow in run.flows.measured
+        for node in flow.nodes
+        if (node.id, node.op, node.module, node.source) == place and node.grad_norm is not None
+    ]
+    return not norms or any(norm != 0 for norm in norms)
 
 
 def _layer_ops(layout: Layout, place: int) -> list[int]:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gradtrace.model import Where
+import numpy as np
+
+from gradtrace.model import Event, Where
+from gradtrace.rules.arrays import Mask, Rows
 from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.cuts import find_cuts, spoken
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, source_of
+
+_FIX = "keep the loss a tensor from the model's output to backward(), with gradients enabled"
 
 
 class LossDetached(Rule):
@@ -16,35 +22,63 @@ class LossDetached(Rule):
     page = Page(
         meaning="`backward()` was called on a tensor that autograd knows nothing about: torch raises 'element 0 "
         "of tensors does not require grad and does not have a grad_fn'.",
-        recognised="The exception itself. The line to blame is the last call that took tensors with a graph and gave"
-        " one without, or the block that switched gradients off.",
+        recognised="The exception itself; or a backward that starts at a leaf (`torch.tensor(value, "
+        "requires_grad=True)`), twice or more. The line to blame is the last call that took tensors with "
+        "a graph and gave one without, or the block that switched gradients off.",
         matters="No gradient is computed at all; the program stops there unless it catches the error.",
         example="loss = torch.tensor(criterion(model(x), y).item())\nloss.backward()                  # RuntimeError",
         fix="Keep the loss a tensor from the model's output to `backward()`: no `item()`, `detach()`, "
         "`torch.tensor(...)`, `argmax` or comparison on the way, and no `no_grad` around it.",
-        silent="Never raised without the exception.",
+        silent="Nothing else raises it: a graph of one op is a graph.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
-        for event in run.events("exception"):
-            if event.payload.get("type") != "detached":
-                continue
-            called, cut = source_of(event.payload.get("source")), source_of(event.payload.get("cut"))
-            blame = f"{event.payload['op']}()" if event.payload.get("op") else "the call"
-            by = f"; {blame}{at_line(cut)} cut it" if cut else ""
-            yield Draft(
-                severity="error",
-                message=f"backward(){at_line(called)} has no graph behind it{by}",
-                where=Where(op=event.payload.get("op"), source=cut or called),
-                cause=f"{blame}{at_line(cut)} gives a value without its graph"
-                if cut
-                else "the loss was made without gradients",
-                fix="keep the loss a tensor from the model's output to backward(), with gradients enabled",
-                first=event.backward,
-                last=event.backward,
-                evidence={
-                    "exception": event.payload.get("message"),
-                    "backward_called": str(called) if called else None,
-                },
-            )
+        raised = next((event for event in run.events("exception") if event.payload.get("type") == "detached"), None)
+        if raised is not None:
+            yield _raised(raised)
             return
+        rows = np.flatnonzero((run.rows["nodes"] == 1) & run.outer & ~_reaches_parameters(run))
+        if len(rows) >= run.thresholds.reach.backwards:
+            yield _leaf(run, rows)
+
+
+def _reaches_parameters(run: Run) -> Mask:
+    """(backwards,): brought a gradient to something that a module or an optimizer owns."""
+    owned = np.array([leaf.kind == "parameter" for leaf in run.leaves], bool)
+    mask: Mask = (run.got & owned).sum(axis=1) > 0
+    return mask
+
+
+def _raised(event: Event) -> Draft:
+    called, cut = source_of(event.payload.get("source")), source_of(event.payload.get("cut"))
+    blame = f"{event.payload['op']}()" if event.payload.get("op") else "the call"
+    by = f"; {blame}{at_line(cut)} cut it" if cut else ""
+    return Draft(
+        severity="error",
+        message=f"backward(){at_line(called)} has no graph behind it{by}",
+        where=Where(op=event.payload.get("op"), source=cut or called),
+        cause=f"{blame}{at_line(cut)} gives a value without its graph"
+        if cut
+        else "the loss was made without gradients",
+        fix=_FIX,
+        first=event.backward,
+        last=event.backward,
+        evidence={"exception": event.payload.get("message"), "backward_called": str(called) if called else None},
+    )
+
+
+def _leaf(run: Run, rows: Rows) -> Draft:
+    """`backward()` on a tensor that was made to want a gradient: it gets one, of one, and nothing else does."""
+    called = run.source(int(run.rows["site"][rows[0]]))
+    cut = max(find_cuts(run), key=lambda each: (len(each.upstream), each.count), default=None)
+    by = f"; {spoken(cut.call)}{at_line(cut.source)} took the value out" if cut else ""
+    return Draft(
+        severity="error",
+        message=f"backward(){at_line(called)} starts at a tensor without history: no parameter gets a gradient{by}",
+        where=Where(op=cut.call if cut else None, source=(cut.source if cut else None) or called),
+        cause="a new tensor was made from values and told to want a gradient",
+        fix=_FIX,
+        **run.span(rows),
+        parameters=run.names(sorted(cut.upstream)) if cut else (),
+        evidence={"backward_called": str(called) if called else None, "nodes": 1},
+    )

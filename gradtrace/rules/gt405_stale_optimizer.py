@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -35,29 +35,36 @@ class StaleOptimizer(Rule):
         if reach.all_steps(run) < run.thresholds.reach.steps:
             return
         held = reach.held_ids(run)
-        homeless = [leaf for leaf in run.parameters if leaf.id not in held and leaf.module is not None]
-        newcomers = {_local(run, leaf.id): leaf.id for leaf in homeless if run.ever_got[leaf.id]}
+        newcomers = [
+            leaf.id
+            for leaf in run.parameters
+            if leaf.id not in held and leaf.module is not None and run.ever_got[leaf.id]
+        ]
         for optimizer in run.optimizers if newcomers else ():
-            orphans = [leaf for leaf in dict.fromkeys(optimizer.parameters) if _is_orphan(run, leaf, newcomers)]
+            heirs = {leaf: _heirs(run, leaf, newcomers) for leaf in dict.fromkeys(optimizer.parameters)}
+            orphans = [leaf for leaf, found in heirs.items() if found or _is_homeless(run, leaf)]
             if orphans:
-                heirs = [newcomers[name] for leaf in orphans if (name := _local(run, leaf)) in newcomers]
-                yield _draft(run, optimizer, orphans, heirs or list(newcomers.values()))
+                inherited = sorted({heir for leaf in orphans for heir in heirs[leaf]})
+                yield _draft(run, optimizer, orphans, inherited or newcomers)
 
 
-def _is_orphan(run: Run, leaf: int, newcomers: Mapping[str, int]) -> bool:
-    """Whether an optimizer's leaf lost its gradients to another tensor of its name, or never had a home or any."""
-    heir = newcomers.get(_local(run, leaf))
+def _heirs(run: Run, leaf: int, newcomers: list[int]) -> list[int]:
+    """The newcomers that have taken a leaf's name, and get gradients since it has had none."""
     last = reach.last_gradient(run, leaf)
-    if heir is not None:
-        return last < reach.first_gradient(run, heir)
-    return run.leaves[leaf].module is None and run.leaves[leaf].kind == "parameter" and not last
+    names = _names(run, leaf)
+    return [heir for heir in newcomers if names & _names(run, heir) and last < reach.first_gradient(run, heir)]
 
 
-def _local(run: Run, leaf: int) -> str:
-    """A leaf's name inside its root: a model built anew has the same names under another root."""
+def _names(run: Run, leaf: int) -> set[str]:
+    """A leaf's name, with and without what stands in front: a model built anew is another root with the same names."""
+    name = run.leaves[leaf].name
+    return {name, name.partition(".")[2]} - {"", "weight", "bias"}
+
+
+def _is_homeless(run: Run, leaf: int) -> bool:
+    """Whether an optimizer's leaf is in no module and never got a gradient."""
     parameter = run.leaves[leaf]
-    root = run.root_of(parameter)
-    return parameter.name.removeprefix(f"{root}.") if root else parameter.name
+    return parameter.module is None and parameter.kind == "parameter" and not run.ever_got[leaf]
 
 
 def _draft(run: Run, optimizer: Optimizer, orphans: list[int], newcomers: list[int]) -> Draft:

@@ -37,13 +37,9 @@ class UpdateTooSmall(Rule):
     def check(self, run: Run) -> Iterable[Draft]:
         for optimizer in run.optimizers:
             groups = group_updates(run, optimizer)
-            phases = [_small_phase(run, group) for group in groups]
-            if (
-                groups
-                and all(phase is not None for phase in phases)
-                and _gradient_lives(run, min(filter(None, phases)))
-            ):
-                yield _draft(run, groups, min(filter(None, phases)))
+            phases = [step for group in groups if (step := _small_phase(run, group)) is not None]
+            if groups and len(phases) == len(groups) and _gradient_lives(run, groups, min(phases)):
+                yield _draft(run, groups, min(phases))
 
 
 def _small_phase(run: Run, group: GroupUpdates) -> int | None:
@@ -59,14 +55,17 @@ def _small_phase(run: Run, group: GroupUpdates) -> int | None:
     return int(steps[0]) if long else None
 
 
-def _gradient_lives(run: Run, step: int) -> bool:
-    """Whether the gradient since that step is still of the size it had at the start of the run."""
-    rows = np.flatnonzero(run.brought & run.finite)
-    late = rows[run.rows["step"][rows] + 1 >= step]
-    if not len(late):
+def _gradient_lives(run: Run, groups: list[GroupUpdates], step: int) -> bool:
+    """Whether these matrices' gradients since that step are still of the size they had at the start of the run."""
+    matrices = [leaf for group in groups for leaf in group.matrices]
+    norms = run.norm[:, matrices]
+    brought = np.flatnonzero((norms >= 0).any(axis=1) & run.finite)
+    total = np.linalg.norm(np.maximum(norms[brought], 0).astype(np.float64), axis=1)
+    late = total[run.rows["step"][brought] + 1 >= step]
+    if not len(late) or int(run.rows["step"][brought[-1]]) + 1 < step:
         return False
-    first = float(np.median(run.total[rows[:5]]))
-    return first > 0 and float(np.median(run.total[late])) > _ALIVE * first
+    first = float(np.median(total[:5]))
+    return first > 0 and float(np.median(late)) > _ALIVE * first
 
 
 def _draft(run: Run, groups: list[GroupUpdates], step: int) -> Draft:

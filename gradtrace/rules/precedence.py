@@ -68,14 +68,15 @@ def _after_steps(cause: Finding, effect: Finding) -> bool:
     return not effect.evidence.get("by_depth") and _not_before(cause, effect)
 
 
-def _by_rectifier(cause: Finding, effect: Finding) -> bool:
-    return _shares_parameters(cause, effect) and (effect.where.op or "").startswith(
-        ("Relu", "Threshold", "Clamp", "Hardtanh", "Where")
-    )
+def _same_op(cause: Finding, effect: Finding) -> bool:
+    """Both blame one op: the zeros are those of its dead units."""
+    same = (cause.where.op, cause.where.source) == (effect.where.op, effect.where.source)
+    return same and _shares_parameters(cause, effect)
 
 
-def _by_no_rectifier(cause: Finding, effect: Finding) -> bool:
-    return _covers_parameters(cause, effect) and not _by_rectifier(effect, cause)
+def _other_op(cause: Finding, effect: Finding) -> bool:
+    """Zeros that come from elsewhere make the units behind look dead."""
+    return _shares_parameters(cause, effect) and not _same_op(cause, effect)
 
 
 def _already_faint(cause: Finding, effect: Finding) -> bool:
@@ -116,11 +117,13 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT102", (*_BIRTHS, "GT103", "GT105", "GT407"), _strictly_after),
     Explanation("GT106", ("GT406",), _always),
     Explanation("GT410", ("GT105", "GT406"), _always),
-    Explanation("GT107", ("GT302", "GT101"), _by_rectifier),
+    Explanation("GT107", ("GT302",), _same_op),
+    Explanation("GT107", ("GT101",), _shares_parameters),
     Explanation("GT703", ("GT302", "GT107", "GT101"), _shares_parameters),
     Explanation("GT104", ("GT302", "GT101", "GT107"), _shares_parameters),
     Explanation("GT101", ("GT302",), _already_faint),
-    Explanation("GT302", ("GT107", "GT101", "GT108"), _by_no_rectifier),
+    Explanation("GT302", ("GT107",), _other_op),
+    Explanation("GT302", ("GT101", "GT108"), _shares_parameters),
     Explanation("GT302", ("GT406",), _shares_parameters),
 )
 

@@ -176,15 +176,28 @@ class Run:
         return main
 
     @cached_property
-    def learns(self) -> bool:
-        """Whether the loss has fallen clearly: its last tenth against its first."""
+    def loss_ends(self) -> tuple[float, float] | None:
+        """Where the loss began (the lower of its first value and its first part's median) and where it ended (its last
+        part's median); None where it is too short or not finite throughout."""
         limits = self.thresholds.learning
         loss = self.rows["loss"][self.main_rows].astype(np.float64)
         part = max(limits.least, int(len(loss) * limits.part))
         if len(loss) < 2 * part or not np.isfinite(loss).all():
+            return None
+        return min(float(loss[0]), float(np.median(loss[:part]))), float(np.median(loss[-part:]))
+
+    @cached_property
+    def learns(self) -> bool:
+        """Whether the loss has fallen clearly."""
+        if self.loss_ends is None:
             return False
-        first, last = float(np.median(loss[:part])), float(np.median(loss[-part:]))
-        return first > 0 and last < limits.drop * first
+        first, last = self.loss_ends
+        return first > 0 and last < self.thresholds.learning.drop * first
+
+    @cached_property
+    def fails(self) -> bool:
+        """Whether the loss has ended no lower than it began."""
+        return self.loss_ends is not None and self.loss_ends[1] >= self.loss_ends[0]
 
     # ---- parts
 

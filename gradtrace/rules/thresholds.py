@@ -71,6 +71,9 @@ class Spike:
     settle: int = 4
     """Backwards after it that must be back near the median: a level that stays up is a change of regime (a new
     curriculum stage, an unfrozen layer), not a spike."""
+    quantile: float = 0.9
+    """And over nine tenths of all norms before it: in a converged run one hard sample towers over its neighbours, and
+    is still small beside what the run began with."""
     frequent: float = 0.02
     """A history of which more than 2 % are outliers is heavy-tailed by nature (sparse rewards): no one is news."""
 
@@ -173,6 +176,11 @@ class Update:
 
     large: float = 0.3
     """About 1e-3 is healthy; at 0.3 the weights are new every few steps and nothing accumulates."""
+    large_failing: float = 0.1
+    """Enough where no sample in the median is below it and the loss ends no lower than it began: weights that grow with
+    their updates keep the ratio down, but never settle."""
+    thrown: float = 100.0
+    """Growth of the weights' norm, after updates beyond `large`, that throws away what was initialised."""
     large_samples: int = 5
     """In a row up to the end: weights that start near zero grow out of it in two or three steps."""
     small: float = 1e-6

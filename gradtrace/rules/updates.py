@@ -20,6 +20,8 @@ class GroupUpdates:
     matrices: list[int]
     steps: Ints
     ratio: Floats
+    weights: Floats
+    """(samples,): norm of the weights before the step."""
 
 
 def group_updates(run: Run, optimizer: Optimizer) -> list[GroupUpdates]:
@@ -30,20 +32,20 @@ def group_updates(run: Run, optimizer: Optimizer) -> list[GroupUpdates]:
     found = []
     for number, members in enumerate(optimizer.groups or (optimizer.parameters,)):
         matrices = [leaf for leaf in dict.fromkeys(members) if len(run.leaves[leaf].shape) >= 2 and run.ever_got[leaf]]
-        ratio = _ratio(updates[there][:, matrices], weights[here][:, matrices])
+        ratio, size = _ratio(updates[there][:, matrices], weights[here][:, matrices])
         known = np.isfinite(ratio)
         if known.any():
-            found.append(GroupUpdates(optimizer, number, matrices, steps[known], ratio[known]))
+            found.append(GroupUpdates(optimizer, number, matrices, steps[known], ratio[known], size[known]))
     return found
 
 
-def _ratio(updates: Singles, weights: Singles) -> Floats:
-    """(samples,): NaN where nothing is known or the weights are all zero."""
+def _ratio(updates: Singles, weights: Singles) -> tuple[Floats, Floats]:
+    """(samples,): update over weight, NaN where nothing is known or the weights are all zero; and the weights' norm."""
     known = np.isfinite(updates) & np.isfinite(weights)
     moved = np.sqrt(np.where(known, updates, 0).astype(np.float64) ** 2 @ np.ones(updates.shape[1]))
     size = np.sqrt(np.where(known, weights, 0).astype(np.float64) ** 2 @ np.ones(weights.shape[1]))
     ratio: Floats = np.divide(moved, size, out=np.full(len(moved), np.nan), where=(size > 0) & known.any(axis=1))
-    return ratio
+    return ratio, size
 
 
 def learning_rates(run: Run, optimizer: Optimizer) -> Floats:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builder import Synthetic, Tape, alarms, deep_tape, found, mlp, only
@@ -161,10 +163,10 @@ def test_a_norm_that_rises_while_the_loss_falls_is_learning():
     assert not found(recording)
 
 
-def spiky(norms: list[float]) -> Synthetic:
+def spiky(norms: list[float], usual: float = 1.0) -> Synthetic:
     recording = mlp()
     for norm in norms:
-        recording.train(1, dict.fromkeys(range(6), 1.0) | {2: norm})
+        recording.train(1, dict.fromkeys(range(6), usual) | {2: norm})
     return recording
 
 
@@ -192,11 +194,17 @@ def test_a_clipped_spike_is_a_note():
 
 @pytest.mark.parametrize(
     "norms",
-    [noise(300), noise(300, 2.0), noise(60) + [50.0 * value for value in noise(60)], [*noise(10), 500.0, *noise(60)]],
-    ids=["calm", "heavy-tailed", "new level", "first steps"],
+    [
+        noise(300),
+        noise(300, 2.0),
+        noise(60) + [50.0 * value for value in noise(60)],
+        [*noise(10), 500.0, *noise(60)],
+        [*np.geomspace(1.0, 1e-6, 100).tolist(), *([1e-6] * 64), 1e-3, *([1e-6] * 20)],
+    ],
+    ids=["calm", "heavy-tailed", "new level", "first steps", "converged"],
 )
 def test_noise_and_changes_of_regime_are_no_spikes(norms: list[float]):
-    assert not found(spiky(norms), "GT103")
+    assert not found(spiky(norms, usual=0.0), "GT103")
 
 
 def half_precision(underflow: float, backwards: tuple[int, ...] = MEASURED) -> Synthetic:
@@ -254,6 +262,14 @@ def test_dead_units_name_the_layer_and_how_many():
 @pytest.mark.parametrize(("units", "activation"), [(8.0, "ReluBackward0"), (16.0, "SigmoidBackward0")])
 def test_units_off_by_chance_or_without_a_rectifier_are_healthy(units: float, activation: str):
     assert not found(dead(relu_net(activation), units))
+
+
+def test_units_behind_an_op_that_passes_on_nothing_are_not_the_ones_to_blame():
+    recording = dead(relu_net(), 16.0)
+    snapshot = recording.snapshot(1)
+    silent = tuple(node._replace(grad_norm=0.0) for node in snapshot.nodes)
+    recording.graph(replace(snapshot, nodes=silent, measured=True, backward=5))
+    assert not found(recording, "GT107")
 
 
 def test_rows_that_are_inputs_and_not_units_may_well_be_zero():

@@ -63,6 +63,12 @@ def test_fix_order_is_ownership_then_protocol_then_symptoms():
     assert [each.code for each in settle(order)] == ["GT402", "GT401", "GT409"]
 
 
+def test_zeros_from_elsewhere_make_units_look_dead():
+    zero = finding("GT302", parameters=("a", "b"), where=Where(op="ClampBackward1"))
+    dead = finding("GT107", parameters=("a",), where=Where(op="ReluBackward0"))
+    assert settled(zero, dead) == {"GT302": ["GT107"]}
+
+
 def test_findings_that_blame_each_other_leave_one_standing():
     zero = finding("GT302", parameters=("a",), where=Where(op="ReluBackward0"))
     dead = finding("GT107", parameters=("a",), where=Where(op="ReluBackward0"))

@@ -181,6 +181,31 @@ def test_updates_as_large_as_the_weights():
     assert only(recording, "GT407").severity == "warning"
 
 
+def test_large_updates_of_weights_that_grow_with_them():
+    recording = mlp()
+    for step in range(30):
+        recording.train(1, loss=1.0 + step)
+    sampled_updates(recording, [0.6 / (1 + step) + 0.12 for step in range(30)])
+    assert only(recording, "GT407")
+
+
+def test_weights_thrown_away_by_the_first_steps():
+    recording = mlp()
+    recording.train(20)
+    for step in range(1, 21):
+        recording.sample("weight_norm", step, dict.fromkeys(range(6), 10.0 ** min(step, 8)))
+        recording.sample("update_norm", step, dict.fromkeys(range(6), 10.0 ** min(step, 8) if step < 8 else 0.0))
+    assert only(recording, "GT407").last_backward == 7
+
+
+def test_updates_of_a_replaced_part_are_no_small_updates():
+    recording = mlp()
+    recording.train(20)
+    recording.train(40, {})
+    sampled_updates(recording, [1e-3] * 20 + [0.0] * 40)
+    assert not found(recording, "GT406")
+
+
 def test_large_updates_of_a_model_that_learns_are_a_note():
     recording = mlp()
     for step in range(20):

@@ -270,3 +270,27 @@ def test_loose_tensors_that_get_gradients_are_no_stale_optimizer():
     recording.optimizer([weight])
     recording.train(5)
     assert not found(recording)
+
+
+def test_a_backward_that_starts_at_a_new_tensor_is_a_detached_loss():
+    recording = mlp()
+    loss = recording.parameter("loss", (), kind="input", module=None)
+    recording.event("cut", call="item", source=line(31), module=None, parameters=[0, 2], reaches_loss=False, count=16)
+    for _ in range(5):
+        recording.backward({loss: 1.0}, nodes=1)
+        recording.step(flags=StepFlag.NO_GRAD)
+    finding = only(recording, "GT303")
+    assert finding.where.source == Source("model.py", 31, "forward", None)
+    assert {other["code"] for other in finding.evidence["also"]} == {"GT301", "GT403"}
+
+
+def test_a_model_built_anew_is_found_by_the_names_inside():
+    recording = Synthetic()
+    old = [recording.parameter(f"model.{name}.weight") for name in ("0", "2")]
+    recording.optimizer(old)
+    recording.train(5)
+    new = [recording.parameter(f"model_2.{name}.weight") for name in ("0", "2")]
+    recording.train(5, dict.fromkeys(new, 1.0))
+    finding = only(recording, "GT405")
+    assert finding.evidence["stale"] == ["model.0.weight", "model.2.weight"]
+    assert finding.first_backward == 6
