@@ -1,6 +1,6 @@
-"""SGD with lr=50 on a network whose batch norms hide the blow-up.
+"""SGD with lr=2 and a weight decay of 0.1 (taken from an AdamW recipe); batch norms hide that weights are rewritten.
 
-Source: AutoTrainer (Zhang et al., ICSE 2021), oscillating loss through a high learning rate.
+Source: AutoTrainer (Zhang et al., ICSE 2021), oscillating loss; van Laarhoven, "L2 regularization versus batch and weight normalization" (2017).
 expect: {"code": ["GT407", "GT102"], "line": false, "also": ["GT102", "GT103", "GT107"]}
 """
 import torch
@@ -12,7 +12,7 @@ model = nn.Sequential(
     nn.Linear(32, 32, bias=False), nn.BatchNorm1d(32), nn.ReLU(),
     nn.Linear(32, 3),
 )
-optimizer = torch.optim.SGD(model.parameters(), lr=50.0)
+optimizer = torch.optim.SGD(model.parameters(), lr=2.0, weight_decay=0.1)
 data = torch.randn(300, 10)
 labels = (data[:, 0] > 0.4).long() + (data[:, 0] > -0.4).long()
 for epoch in range(10):
