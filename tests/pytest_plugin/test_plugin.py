@@ -152,7 +152,9 @@ def test_failure_of_another_kind_keeps_its_trace_too(suite):
 
 
 def test_fixture_is_the_live_trace(suite):
-    text = SUITE + """
+    text = (
+        SUITE
+        + """
 
 def test_fixture(gradtrace):
     train(Cut())
@@ -167,11 +169,14 @@ def test_again(gradtrace, times):
     train(nn.Linear(3, 1))
     assert gradtrace.parameters == ("weight", "bias")
 """
+    )
     suite(text).runpytest().assert_outcomes(passed=6)
 
 
 def test_other_fixtures_are_traced(suite):
-    text = SUITE + """
+    text = (
+        SUITE
+        + """
 
 @pytest.fixture
 def trained():
@@ -181,11 +186,14 @@ def trained():
 def test_fixture(trained):
     pass
 """
+    )
     suite(text).runpytest().assert_outcomes(passed=3, failed=1)
 
 
 def test_expected_failures_and_unittest(suite):
-    text = MARKED.replace("@pytest.mark.gradtrace", "@pytest.mark.xfail(strict=True)\n@pytest.mark.gradtrace") + """
+    text = (
+        MARKED.replace("@pytest.mark.gradtrace", "@pytest.mark.xfail(strict=True)\n@pytest.mark.gradtrace")
+        + """
 
 import unittest
 
@@ -194,6 +202,7 @@ class TestOld(unittest.TestCase):
     def test_cut(self):
         train(Cut())
 """
+    )
     suite(text).runpytest().assert_outcomes(passed=2, failed=1, xfailed=1)
 
 
@@ -217,7 +226,9 @@ def test_junit_properties(suite):
 
 
 def test_nothing_is_left_behind(suite):
-    text = SUITE + """
+    text = (
+        SUITE
+        + """
 
 def test_after():
     from torch.nn.modules import module
@@ -225,6 +236,7 @@ def test_after():
     assert not module._global_forward_hooks and not module._global_forward_pre_hooks
     assert not optimizer._global_optimizer_pre_hooks and not optimizer._global_optimizer_post_hooks
 """
+    )
     text = text.replace("def test_cut", "@pytest.mark.gradtrace(fail_on='GT2')\ndef test_cut")
     suite(text).runpytest().assert_outcomes(passed=4)
 
