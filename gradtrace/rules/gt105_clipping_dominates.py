@@ -52,19 +52,29 @@ def _by_line(run: Run, kind: LoopKind) -> Iterator[Records]:
 
 
 def _norm_calls(run: Run) -> Iterator[_Calls]:
+    """By the total norm that the call computed; where that was not read off a device, by the recorded gradients'."""
     for records in _by_line(run, LoopKind.CLIP_NORM):
-        known = records[np.isfinite(records["value"]) & (records["value"] >= 0)]
-        yield "clip_grad_norm_", known, known["value"].astype(np.float64) / known["limit"]
+        value = records["value"].astype(np.float64)
+        value = np.where(np.isfinite(value), value, _recorded(run, records))
+        known = np.isfinite(value) & (value >= 0)
+        yield "clip_grad_norm_", records[known], value[known] / records["limit"][known]
 
 
 def _value_calls(run: Run) -> Iterator[_Calls]:
     """By the root mean square of all elements: where it is over the limit, most of what matters is cut."""
+    elements = max(1, sum(leaf.numel for leaf in run.parameters if run.ever_got[leaf.id]))
     for records in _by_line(run, LoopKind.CLIP_VALUE):
-        rows = np.minimum(np.searchsorted(run.numbers, records["backward"]), len(run.numbers) - 1)
-        known = np.isfinite(run.total[rows]) & (run.numbers[rows] == records["backward"])
-        elements = max(1, sum(leaf.numel for leaf in run.parameters if run.ever_got[leaf.id]))
-        typical = run.total[rows[known]] / math.sqrt(elements)
-        yield "clip_grad_value_", records[known], typical / records["limit"][known]
+        typical = _recorded(run, records) / math.sqrt(elements)
+        known = np.isfinite(typical)
+        yield "clip_grad_value_", records[known], typical[known] / records["limit"][known]
+
+
+def _recorded(run: Run, records: Records) -> Floats:
+    """(calls,): the norm of all gradients of the backward before each call; NaN where it was not recorded."""
+    if not len(run.numbers):
+        return np.full(len(records), np.nan)
+    rows = np.minimum(np.searchsorted(run.numbers, records["backward"]), len(run.numbers) - 1)
+    return np.where(run.numbers[rows] == records["backward"], run.total[rows], np.nan)
 
 
 def _draft(run: Run, call: str, records: Records, ratio: Floats) -> Draft:

@@ -314,6 +314,15 @@ def test_clipping_by_value_is_judged_by_the_typical_element():
     assert only(clipped(1.0, 1e-5, kind=LoopKind.CLIP_VALUE), "GT105").where.op == "clip_grad_value_"
 
 
+def test_a_norm_left_on_the_device_is_read_from_the_recorded_gradients():
+    recording = mlp()
+    for _ in range(40):
+        recording.backward(dict.fromkeys(range(6), 50.0))
+        recording.loop_event(LoopKind.CLIP_NORM, site=CLIP_LINE, limit=0.1)
+        recording.step()
+    assert only(recording, "GT105").evidence["median_size_over_limit"] == pytest.approx(500 * 6**0.5, rel=1e-3)
+
+
 @pytest.mark.parametrize(("size", "count"), [(5.0, 40), (50.0, 20)])
 def test_everyday_clipping_is_healthy(size: float, count: int):
     assert not found(clipped(size, 1.0, count))
