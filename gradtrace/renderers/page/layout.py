@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from gradtrace.errors import GradtraceError
@@ -16,7 +17,11 @@ POINTS = 72.0
 MOST_BOXES = 150
 """Boxes up to which the engine routes the edges; its time grows much faster than the drawing."""
 
+BATCH = 400
+"""Boxes that the engine is given at once: starting it takes as long as laying out some thirty."""
+
 SECONDS = 20.0
+"""For all drawings of a page together; what is not done by then is placed by layers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +48,34 @@ class Layout:
 
 def lay_out(outlines: Sequence[Outline]) -> list[Layout]:
     """One layout an outline, in points with y growing down the page."""
-    small = [outline for outline in outlines if len(outline.sizes) <= MOST_BOXES]
-    placed = dict(zip(small, _by_engine(small), strict=True))
+    small = sorted((outline for outline in outlines if len(outline.sizes) <= MOST_BOXES), key=lambda it: len(it.sizes))
+    placed: dict[Outline, Layout] = {}
+    deadline = time.monotonic() + SECONDS
+    for batch in _batches(small):
+        placed.update(_by_engine(batch, deadline - time.monotonic()))
     return [placed.get(outline) or _by_layers(outline) for outline in outlines]
 
 
-def _by_engine(outlines: Sequence[Outline]) -> list[Layout]:
-    """All outlines in one run of the engine; by layers where it takes too long or is not there."""
-    if not outlines:
-        return []
+def _batches(outlines: Iterable[Outline]) -> Iterator[list[Outline]]:
+    batch: list[Outline] = []
+    for outline in outlines:
+        if batch and sum(len(other.sizes) for other in (*batch, outline)) > BATCH:
+            yield batch
+            batch = []
+        batch.append(outline)
+    if batch:
+        yield batch
+
+
+def _by_engine(outlines: Sequence[Outline], seconds: float) -> dict[Outline, Layout]:
+    """The outlines in one run of the engine; none where it takes longer than `seconds` or is not there."""
+    if seconds <= 0:
+        return {}
     try:
-        plain = engine.run("\n".join(map(_dot, outlines)), "plain", seconds=SECONDS).decode()
+        plain = engine.run("\n".join(map(_dot, outlines)), "plain", seconds=seconds).decode()
     except GradtraceError:
-        return [_by_layers(outline) for outline in outlines]
-    return [_parse(sheet) for sheet in plain.split("stop\n") if sheet.strip()]
+        return {}
+    return dict(zip(outlines, (_parse(sheet) for sheet in plain.split("stop\n") if sheet.strip()), strict=True))
 
 
 def _dot(outline: Outline) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterator
-from typing import cast
+from collections.abc import Iterator
 
-from gradtrace.graphs.contract import contract
 from gradtrace.graphs.health import with_health
-from gradtrace.graphs.measure import gain, gradient_through, total
+from gradtrace.graphs.measure import gain, gradient_through, merge_edges, total
 from gradtrace.graphs.modules import lineage, local_name, parent
 from gradtrace.graphs.prune import prune, stretches
 from gradtrace.graphs.types import LEAVES, Facts, Graph
+
+Key = int | tuple[str, str]
+"""A box: a node by itself, or what kind of box and its path."""
 
 WHOLE = 24
 """Nodes up to which a module is shown with each of its leaves and views as a box of its own."""
@@ -57,41 +58,51 @@ class GraphTree:
     def view(self, path: str) -> Graph:
         """The graph of one module, "" for the whole."""
         inside = set(self.inside[path])
-        part = self._with_border(inside)
-        groups = {node: key for node in part if (key := self._box_of(node, path, part, inside)) is not None}
-        view = contract(part, groups, self._box)
+        boxes = self._boxes(path, inside)
+        head: dict[int, int] = {}
+        view = Graph(level=self.graph.graph["level"])
+        for key, members in boxes.items():
+            head.update(dict.fromkeys(members, members[0]))
+            view.add_node(members[0], **self._facts(key, members))
+        for (source, target), parts in self._edges(inside, head).items():
+            view.add_edge(source, target, **merge_edges(parts))
         small = view if len(view) <= WHOLE else prune(view)
         most = MOST_OPS + len(self.children[path])
         return small if len(small) <= most else stretches(small, most)
 
-    def _with_border(self, inside: set[int]) -> Graph:
-        """The nodes `inside`, those that an edge joins to them, and these edges."""
-        part = Graph(level=self.graph.graph["level"])
-        for node in sorted(inside):
-            part.add_node(node, **self.graph.nodes[node], origin=node)
-        crossing = {end for node in inside for end in (*self.graph.pred[node], *self.graph.adj[node])} - inside
-        for node in sorted(crossing):
-            part.add_node(node, **self.graph.nodes[node], origin=node)
-        for node in sorted(inside):
-            part.add_edges_from(self.graph.out_edges(node, keys=True, data=True))
-            part.add_edges_from(
-                edge for edge in self.graph.in_edges(node, keys=True, data=True) if edge[0] not in inside
-            )
-        return part
+    def _boxes(self, path: str, inside: set[int]) -> dict[Key, list[int]]:
+        """The nodes `inside` and those that an edge joins to them, by the box that stands for each."""
+        around = {end for node in inside for end in (*self.graph.pred[node], *self.graph.adj[node])} - inside
+        boxes: dict[Key, list[int]] = {}
+        for node in (*sorted(inside), *sorted(around)):
+            boxes.setdefault(self._key(node, path, inside), []).append(node)
+        return boxes
 
-    def _box_of(self, node: int, path: str, part: Graph, inside: set[int]) -> tuple[str, str] | None:
-        """Kind and name of the box that stands for a node; None where it stands for itself."""
-        module = part.nodes[node].get("module") or ""
+    def _key(self, node: int, path: str, inside: set[int]) -> Key:
+        """Kind and name of the box that stands for a node; the node itself where nothing else does."""
+        facts = self.graph.nodes[node]
+        module = facts.get("module") or ""
         if node in inside:
-            own = len(lineage(path))
-            return None if module == path else ("module", lineage(module)[own])
-        if part.nodes[node].get("kind") in LEAVES:
-            return None
-        side = "from" if any(target in inside for target in part.adj[node]) else "to"
+            return node if module == path else ("module", _child(module, path))
+        if facts.get("kind") in LEAVES:
+            return node
+        side = "from" if any(target in inside for target in self.graph.adj[node]) else "to"
         return side, _neighbour(module, path)
 
-    def _box(self, key: Hashable, members: list[int]) -> Facts:
-        kind, path = cast("tuple[str, str]", key)
+    def _edges(self, inside: set[int], head: dict[int, int]) -> dict[tuple[int, int], list[Facts]]:
+        """The edges that have an end inside, by the boxes that they join."""
+        edges: dict[tuple[int, int], list[Facts]] = {}
+        for node in inside:
+            entering = (edge for edge in self.graph.in_edges(node, data=True) if edge[0] not in inside)
+            for source, target, facts in (*self.graph.out_edges(node, data=True), *entering):
+                if head[source] != head[target]:
+                    edges.setdefault((head[source], head[target]), []).append(facts)
+        return edges
+
+    def _facts(self, key: Key, members: list[int]) -> Facts:
+        if isinstance(key, int):
+            return {**self.graph.nodes[key], "origin": key}
+        kind, path = key
         parts = [self.graph.nodes[node] for node in members]
         facts = total(parts) | {"op": None, "module": path, "members": tuple(members)}
         if kind != "module":
@@ -106,6 +117,12 @@ class GraphTree:
             "gain": gain(entered, left),
             "source": next((part["source"] for part in parts if part.get("source")), None),
         }
+
+
+def _child(module: str, path: str) -> str:
+    """The submodule of `path` that holds `module`."""
+    end = module.find(".", len(path) + 1 if path else 0)
+    return module if end < 0 else module[:end]
 
 
 def _neighbour(module: str, path: str) -> str:
