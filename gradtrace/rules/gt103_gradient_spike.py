@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -24,8 +25,8 @@ class GradientSpike(Rule):
     page = Page(
         meaning="The gradient of one backward is many times larger than those around it.",
         recognised="With x = log |g| over all parameters, m the median and s = max(1.4826 MAD, 0.15) the scatter of "
-        "the 64 backwards of the same line before it: (x - m) / s > 8 and |g| > 8 exp(m), and the norm is"
-        " back within four backwards.",
+        "the 64 backwards of the same line before it: (x - m) / s > 8 and |g| > 8 exp(m), |g| is over "
+        "three times nine tenths of all norms before it, and the norm is back within four backwards.",
         matters="One such step can undo hours; adaptive optimizers remember its square for a thousand steps.",
         example="batch[0] *= 1000                 # one bad record\ncriterion(model(batch), y).backward()",
         fix="Look at that batch; clip the gradient norm at a few times its usual value; skip the step above it.",
@@ -82,8 +83,8 @@ def _row_medians(values: Floats) -> Floats:
 
 
 def _is_large(logs: Floats, at: int, limits: Spike) -> bool:
-    """Whether it is large for the whole run so far: one hard sample late in a converged run is not."""
-    return bool(logs[at] > np.quantile(logs[:at], limits.quantile))
+    """Whether it is large for the whole run so far."""
+    return bool(logs[at] > np.quantile(logs[:at], limits.quantile) + math.log(limits.over))
 
 
 def _settles(logs: Floats, at: int, median: float, limits: Spike) -> bool:

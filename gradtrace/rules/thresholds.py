@@ -72,8 +72,10 @@ class Spike:
     """Backwards after it that must be back near the median: a level that stays up is a change of regime (a new
     curriculum stage, an unfrozen layer), not a spike."""
     quantile: float = 0.9
-    """And over nine tenths of all norms before it: in a converged run one hard sample towers over its neighbours, and
-    is still small beside what the run began with."""
+    """What is large in the history: its upper tenth."""
+    over: float = 3.0
+    """And so many times over nine tenths of all norms before it: in a converged run one hard sample towers over its
+    neighbours and is small beside what the run began with; where tasks take turns, the large ones are no outliers."""
     frequent: float = 0.02
     """A history of which more than 2 % are outliers is heavy-tailed by nature (sparse rewards): no one is news."""
 

@@ -200,8 +200,9 @@ def test_a_clipped_spike_is_a_note():
         noise(60) + [50.0 * value for value in noise(60)],
         [*noise(10), 500.0, *noise(60)],
         [*np.geomspace(1.0, 1e-6, 100).tolist(), *([1e-6] * 64), 1e-3, *([1e-6] * 20)],
+        np.multiply([6.0, 0.6, 0.6] * 60, noise(180)).tolist(),
     ],
-    ids=["calm", "heavy-tailed", "new level", "first steps", "converged"],
+    ids=["calm", "heavy-tailed", "new level", "first steps", "converged", "tasks in turn"],
 )
 def test_noise_and_changes_of_regime_are_no_spikes(norms: list[float]):
     assert not found(spiky(norms, usual=0.0), "GT103")
