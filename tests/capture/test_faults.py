@@ -1,0 +1,126 @@
+"""A fault inside the tracer disarms it, is said once, and leaves training bit-identical."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import residue
+import traced_zoo
+import zoo
+
+import gradtrace
+import gradtrace.capture
+from gradtrace.store.recording import Recording
+
+COURSE = (
+    "deep_mlp",
+    "custom_functions",
+    "cpu_grad_scaler",
+    "clipping",
+    "nan_from_sqrt_at_zero",
+    "nan_in_forward",
+    "backward_twice_caught",
+    "inplace_overwrite",
+    "detached_loss",
+    "gradients_globally_off",
+    "sparse_embedding",
+    "modules_come_and_go",
+)
+"""Programs that together pass through every corner of the tracer."""
+
+NOT_IN_TRAINING = {
+    "differences",
+    "explain",
+    "explain_trace",
+    "oneshot",
+    "options",
+    "recipe",
+    "slopes",
+    "torchviz_adapter",
+}
+"""Modules that answer a person's question outside a traced block: their errors are the person's."""
+
+THE_NET = {"disarm", "_report", "_take_off", "stop", "remove", "drop", "clear"}
+"""What catches faults and takes the hooks off is kept short and is not made to fail itself."""
+
+
+def _methods(owner: type) -> Iterator[str]:
+    for name, member in vars(owner).items():
+        special = name.startswith("__") and name != "__torch_function__"
+        if inspect.isfunction(member) and not special and name not in THE_NET:
+            yield name
+
+
+def _entries() -> list[tuple[type, str]]:
+    """Every method of every class that listens to a program."""
+    found = []
+    for each in pkgutil.iter_modules(gradtrace.capture.__path__):
+        if each.name in NOT_IN_TRAINING or each.name == "session":
+            continue
+        module = importlib.import_module(f"gradtrace.capture.{each.name}")
+        classes = [
+            value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__
+        ]
+        found += [(owner, name) for owner in classes for name in _methods(owner)]
+    return found
+
+
+class InjectedError(Exception):
+    """Ours, raised by the test."""
+
+
+class Breaking:
+    """Replaces a method by one that fails at one of its calls."""
+
+    def __init__(self, original: Callable[..., Any], at: int) -> None:
+        self.calls = 0
+        self.at = at
+        self.original = original
+
+    def method(self) -> Callable[..., Any]:
+        @functools.wraps(self.original)
+        def breaking(*args: Any, **kwargs: Any) -> Any:
+            self.calls += 1
+            if self.calls == self.at:
+                raise InjectedError(f"call {self.at} of {self.original.__qualname__}")
+            return self.original(*args, **kwargs)
+
+        return breaking
+
+
+def _course() -> list[zoo.Outcome]:
+    return [zoo.run(zoo.ZOO[name]) for name in COURSE]
+
+
+@functools.cache
+def _expected() -> list[zoo.Outcome]:
+    return [zoo.untraced(name) for name in COURSE]
+
+
+@pytest.mark.parametrize("at", [1, pytest.param(7, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(("owner", "name"), _entries(), ids=lambda value: getattr(value, "__name__", value))
+def test_a_fault_disarms_and_is_said_once(
+    owner: type, name: str, at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = _expected()
+    breaking = Breaking(vars(owner)[name], at)
+    before = residue.survey()
+    monkeypatch.setattr(owner, name, breaking.method())
+    with gradtrace.trace(out=tmp_path / "t.gradtrace", on_finding="ignore", graph="all", replay=True):
+        outcomes = _course()
+    monkeypatch.undo()
+    assert breaking.calls, "the course does not come by here"
+    said = [line for line in capsys.readouterr().err.splitlines() if "gradtrace" in line]
+    assert len(said) == (1 if breaking.calls >= at else 0), said
+    assert [outcome.exception for outcome in outcomes] == [outcome.exception for outcome in expected]
+    assert outcomes == expected
+    assert residue.differences(before, residue.survey()) == []
+    with Recording(tmp_path / "t.gradtrace") as recording:
+        assert len(traced_zoo.internal_errors(recording)) == len(said)

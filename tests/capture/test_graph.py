@@ -1,0 +1,31 @@
+"""Recorded graphs and numbers against what torch says when asked directly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import oracle
+import pytest
+import traced_zoo
+import zoo
+
+FUNCTORCH = {"functional_transforms"}
+"""Inside a transform of torch.func tensors stand for many values; those backwards are let through unrecorded."""
+
+THREADED = {"replicas_in_threads"}
+"""Sequence numbers start at 0 in each thread, so the oracle's labels are not unique."""
+
+IN_ONE_THREAD = [program.name for program in zoo.selected(slow=False) if program.name not in FUNCTORCH | THREADED]
+
+
+@pytest.mark.parametrize("name", IN_ONE_THREAD)
+def test_nodes_and_edges_are_those_of_an_independent_walk(name: str, tmp_path: Path) -> None:
+    walks: list[oracle.Walked] = []
+    with oracle.watching(lambda roots: walks.append(oracle.walk(roots))):
+        _, recording = traced_zoo.traced(zoo.ZOO[name], tmp_path / "t.gradtrace", graph="all")
+    outer = [int(row["number"]) for row in recording.backwards() if row["parent"] == 0 and not row["flags"] & 8]
+    raised = [int(row["number"]) for row in recording.backwards() if row["parent"] == 0 and row["flags"] & 8]
+    assert len(walks) == len(outer) + len(raised)
+    numbered = dict(zip(sorted(outer + raised), walks, strict=True))
+    for number in outer:
+        assert oracle.walked_snapshot(recording.snapshot(number)) == numbered[number]
