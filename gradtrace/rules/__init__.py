@@ -108,9 +108,10 @@ RULES: tuple[Rule, ...] = (
 
 
 def rule(code: str) -> Rule:
-    """The rule of a code, in any case of letters. Raises GradtraceError on an unknown one."""
+    """The rule of a code or a name, in any case of letters. Raises GradtraceError on an unknown one."""
+    wanted = code.strip().lower()
     for candidate in RULES:
-        if candidate.code == code.strip().upper():
+        if wanted in (candidate.code.lower(), candidate.name):
             return candidate
     raise GradtraceError(f"unknown finding code {code}; known are {', '.join(known.code for known in RULES)}")
 

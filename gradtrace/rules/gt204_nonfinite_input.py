@@ -17,7 +17,7 @@ class NonfiniteInput(Rule):
         "touched it.",
         recognised="A non-finite element in an input of the step, where the loss or a gradient is not finite either.",
         matters="The model is sound; the data are not. One such batch makes every weight NaN.",
-        example="x = (x - x.mean(0)) / x.std(0)    # a constant column: 0 / 0",
+        example="x = (x - x.mean(0)) / x.std(0)    # a constant column: 0 / 0\ncriterion(model(x), y).backward()",
         fix="Look for the rows: `torch.isfinite(x).all(1).logical_not().nonzero()`. Clean the data, or fill "
         "gaps before the model.",
         silent="Infinities in masks and NaNs that the model replaces itself, as long as loss and gradients are "

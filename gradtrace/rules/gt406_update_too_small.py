@@ -27,7 +27,7 @@ class UpdateTooSmall(Rule):
         recognised="|update| / |weights| < 1e-6 over all matrices of every group of an optimizer, for at least 20 "
         "steps and half of the run up to its end, while the gradient has not faded.",
         matters="A million such steps change a weight by its own size; in half precision they round to nothing at all.",
-        example="optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)",
+        example="optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)\ntrain(model, optimizer)",
         fix="Raise the learning rate until |update| / |weights| is about 1e-3; check that the scheduler steps"
         " once an epoch where it is meant to; keep float32 master weights in half precision.",
         silent="Warm-up; the end of a decay schedule; convergence, where the gradient fades with the update; a "

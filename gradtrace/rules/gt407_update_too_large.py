@@ -23,7 +23,7 @@ class UpdateTooLarge(Rule):
         recognised="|update| / |weights| > 0.3 over the matrices of a parameter group, in five sampled steps in a "
         "row that end the run.",
         matters="The loss jumps about or diverges; with normalisation layers it may only stay high.",
-        example="optimizer = torch.optim.Adam(model.parameters(), lr=1.0)",
+        example="optimizer = torch.optim.Adam(model.parameters(), lr=1.0)\ntrain(model, optimizer)",
         fix="Lower the learning rate until |update| / |weights| is about 1e-3, or warm it up.",
         silent="Weights that start at or near zero and grow out of it (LoRA, zero-initialised heads); a few "
         "large first steps; where the loss falls to half all the same it is a note.",

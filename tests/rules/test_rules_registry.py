@@ -45,11 +45,13 @@ def test_a_rule_lives_in_the_file_of_its_code_and_name():
 def test_every_page_is_complete_and_its_program_parses(each):
     sections = dict(each.page.sections())
     assert all(len(text) > 20 for text in sections.values())
+    assert "\n" in each.page.example, "one line would be printed as prose"
     ast.parse(each.page.example.replace("\n    ...", "\n    pass"))
 
 
 def test_a_rule_is_found_in_any_case_and_an_unknown_one_refused_in_one_line():
     assert rule("gt301").name == "no-gradient"
+    assert rule("no-gradient").code == "GT301"
     with pytest.raises(GradtraceError, match="unknown finding code GT999"):
         rule("GT999")
 
