@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 MANY = 24
 """Ops from which on only one path is explained."""
 
+_NEGLIGIBLE = 1e-6
+"""Share of the largest gradient below which one is rounding error, such as that of a bias in front of a batch norm."""
+
 _CHECKED = 256
 """Leaves that are checked by finite differences at most."""
 
@@ -179,9 +182,7 @@ class Walk:
         )
 
     def _leaves(self, totals: Mapping[int, Tensor], shown: Collection[int]) -> Iterable[Leaf]:
-        floor = 1e-6 * max(
-            (float(torch.linalg.vector_norm(_dense(total).double())) for total in totals.values()), default=0.0
-        )
+        floor = _NEGLIGIBLE * max((values_of(total).norm or 0.0 for total in totals.values()), default=0.0)
         checked = 0
         for number, facts in enumerate(self._snapshot.nodes):
             if number not in shown or not private.is_leaf_node(self._graph.nodes[number]) or number not in totals:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gradtrace.capture import private
-from gradtrace.capture.recipe import Call, CannotRebuildError, Recipe, of_graph
+from gradtrace.capture.recipe import Call, CannotRebuildError, Recipe, of_graph, tolerance_of
 from gradtrace.steps import FEW
 
 if TYPE_CHECKING:
@@ -53,7 +53,9 @@ def recipe_of(payload: Mapping[str, Any]) -> Recipe:
         for number, op, inputs, saved, shape in payload["calls"]
     }
     leaves = {number: _tensors(leaf) for number, leaf in payload["leaves"]}
-    return Recipe(calls, leaves, (payload["root"][0], payload["root"][1]), payload["loss"])
+    return Recipe(
+        calls, leaves, (payload["root"][0], payload["root"][1]), payload["loss"], tolerance_of(leaves.values())
+    )
 
 
 class _NotSmallError(Exception):

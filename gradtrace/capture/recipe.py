@@ -17,7 +17,7 @@ from gradtrace.capture import private
 from gradtrace.formulas import Derivative, derivative_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gradtrace.capture.walk import LiveGraph
 
@@ -41,8 +41,8 @@ _LIKE_OUTPUT = ("size", "shape")
 """Arguments of views and expansions, which the node's own shape gives."""
 
 _TOLERANCE = 1e-4
-"""Relative difference up to which the loss counts as the same: float32 sums differ by less, any wrong argument by
-more."""
+"""Relative difference up to which the loss counts as the same: float32 sums differ by less, any wrong argument by more.
+Of lower precisions, four times their resolution."""
 
 
 class CannotRebuildError(Exception):
@@ -68,6 +68,7 @@ class Recipe:
     leaves: dict[int, Tensor]
     root: Place
     loss: float
+    tolerance: float = _TOLERANCE
 
     def run(self, leaves: Mapping[int, Tensor]) -> Tensor:
         """The loss, differentiable, for given values of the leaves. Raises CannotRebuildError."""
@@ -85,7 +86,8 @@ class Recipe:
             )
             for number, call in self.calls.items()
         }
-        return Recipe(calls, {number: _cast(leaf, dtype) for number, leaf in self.leaves.items()}, self.root, self.loss)
+        leaves = {number: _cast(leaf, dtype) for number, leaf in self.leaves.items()}
+        return Recipe(calls, leaves, self.root, self.loss, self.tolerance)
 
     def settle(self) -> None:
         """Work out the constants that were added, and make sure that the recipe gives the program's loss.
@@ -95,7 +97,7 @@ class Recipe:
         with private.without_grad():
             self._find_constants()
             loss = float(self.run(self.leaves))
-        if not abs(loss - self.loss) <= _TOLERANCE * max(abs(loss), abs(self.loss)):
+        if not abs(loss - self.loss) <= self.tolerance * max(abs(loss), abs(self.loss)):
             raise CannotRebuildError(
                 f"run again from what the graph kept, it gives {loss:.6g} instead of {self.loss:.6g}"
             )
@@ -171,7 +173,14 @@ def of_graph(graph: LiveGraph, root: Tensor) -> Recipe:
         inputs = tuple(targets[number].get(position) for position in range(len(node.next_functions)))
         metadata = private.output_metadata(node)
         calls[number] = Call(type(node).__name__, inputs, saved_values(node), () if metadata is None else metadata[0])
-    return Recipe(calls, leaves, (graph.roots[0], private.root_number(root)), float(root.detach()))
+    place = (graph.roots[0], private.root_number(root))
+    return Recipe(calls, leaves, place, float(root.detach()), tolerance_of(leaves.values()))
+
+
+def tolerance_of(leaves: Iterable[Tensor]) -> float:
+    """How closely a loss of such leaves can be computed again."""
+    coarsest = max((torch.finfo(leaf.dtype).eps for leaf in leaves), default=0.0)
+    return max(_TOLERANCE, 4 * coarsest)
 
 
 def targets_of(graph: LiveGraph) -> list[dict[int, Place]]:

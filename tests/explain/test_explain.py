@@ -69,8 +69,14 @@ def test_forward_runs_leave_the_program_as_it_was(line):
     model, x, y = line
     model = nn.Sequential(model, nn.BatchNorm1d(1))
     loss = F.mse_loss(model(x), y)
-    before = copy.deepcopy(model.state_dict())
-    explanation = gradtrace.explain(loss, model, forward=lambda: F.mse_loss(model(x), y))
+    before, state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
+
+    def forward():
+        torch.rand(3)  # as a data augmentation would
+        return F.mse_loss(model(x), y)
+
+    explanation = gradtrace.explain(loss, model, forward=forward)
+    assert torch.equal(state, torch.get_rng_state())
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(parameter.grad is None for parameter in model.parameters())
     bias = next(leaf for leaf in explanation.leaves if leaf.name == "1.bias")
@@ -167,6 +173,20 @@ def test_sparse_gradients():
     explanation = gradtrace.explain(table(torch.tensor([1, 1, 3])).sum(), table)
     assert explanation.leaves[0].gradient.numbers == [[0, 0], [2, 2], [0, 0], [1, 1], [0, 0]]
     assert explanation.leaves[0].check.relative_error < 1e-6
+
+
+def test_half_precision_is_compared_as_coarsely_as_it_computes():
+    torch.manual_seed(0)
+    weight = torch.randn(3, 3, dtype=torch.bfloat16, requires_grad=True)
+    (leaf,) = gradtrace.explain((weight @ weight).float().pow(2).sum()).leaves
+    assert leaf.check.complete
+    assert 1e-5 < leaf.check.relative_error < 3e-2
+
+
+def test_complex_leaves_are_walked_and_not_checked():
+    weight = torch.tensor([1 + 2j, 3j], requires_grad=True)
+    explanation = gradtrace.explain((weight * weight.conj()).real.sum())
+    assert explanation.leaves[0].check is None
 
 
 @pytest.mark.parametrize(
