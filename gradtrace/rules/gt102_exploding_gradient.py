@@ -53,18 +53,28 @@ def _through_depth(run: Run) -> Iterator[Draft]:
 
 
 def _along_training(run: Run) -> Iterator[Draft]:
-    limits = run.thresholds.growth
-    rows = run.main_rows
-    total = run.total[rows]
-    good = run.finite[rows] & np.isfinite(total) & (total > 0)
-    stop = len(good) if good.all() else int(np.argmin(good))
-    rows, total = rows[:stop], total[:stop]
-    if len(total) < limits.rising + 1 or not run.from_start:
+    if not run.from_start:
         return
+    for line in run.lines:
+        found = _growing(run, line)
+        if found is not None:
+            yield found
+            return
+
+
+def _growing(run: Run, line: Rows) -> Draft | None:
+    """The norms of one line up to its first backward that is not finite, if they end far above where they began."""
+    limits = run.thresholds.growth
+    good = run.finite[line] & np.isfinite(run.total[line]) & (run.total[line] > 0)
+    rows = line if good.all() else line[: int(np.argmin(good))]
+    if len(rows) < limits.rising + 1:
+        return None
+    total = run.total[rows]
     base = float(np.median(total[: max(1, min(10, len(total) // 4))]))
-    decades = float(np.log10(total[-1] / base))
-    if decades >= limits.decades and _rising(total, limits.rising) and _loss_grows(run, rows):
-        yield _training_draft(run, rows, total, base)
+    grown = float(np.log10(total[-1] / base)) >= limits.decades
+    if grown and _rising(total, limits.rising) and _loss_grows(run, line, len(rows)):
+        return _training_draft(run, rows, total, base)
+    return None
 
 
 def _rising(total: Floats, needed: int) -> bool:
@@ -73,15 +83,15 @@ def _rising(total: Floats, needed: int) -> bool:
     return bool((np.diff(tail) > 0).mean() >= 0.75) and total[-1] >= 0.1 * float(total.max())
 
 
-def _loss_grows(run: Run, rows: Rows) -> bool:
-    loss = run.rows["loss"][run.main_rows].astype(np.float64)
-    last = rows[-1]
-    if last != run.main_rows[-1]:
-        return True  # what follows is not finite
-    known = np.abs(loss[np.isfinite(loss)])
-    if len(known) < 2:
+def _loss_grows(run: Run, line: Rows, finite: int) -> bool:
+    """Whether the loss has grown too, or what follows is not finite."""
+    if finite < len(line):
         return True
-    return float(known[-1]) > run.thresholds.growth.loss_factor * float(np.median(known[: max(1, len(known) // 4)]))
+    loss = run.rows["loss"][line].astype(np.float64)
+    size = np.abs(loss[np.isfinite(loss)])
+    if len(size) < 2:
+        return True
+    return float(size[-1]) > run.thresholds.growth.loss_factor * float(np.median(size[: max(1, len(size) // 4)]))
 
 
 def _depth_draft(run: Run, flows: list[Flow], growth: Floats) -> Draft:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -35,13 +35,11 @@ class GradientSpike(Rule):
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
-        rows = np.flatnonzero(run.outer & run.brought)
-        for site in np.unique(run.rows["site"][rows]):
-            series = rows[run.rows["site"][rows] == site]
-            series = series[run.finite[series] & np.isfinite(run.total[series]) & (run.total[series] > 0)]
+        for line in run.lines:
+            series = line[run.finite[line] & np.isfinite(run.total[line]) & (run.total[line] > 0)]
             spikes = _spikes(np.log(run.total[series]), run.thresholds.spike)
             if len(spikes):
-                yield from _draft(run, series, spikes, int(site))
+                yield _draft(run, series, spikes)
 
 
 def _spikes(logs: Floats, limits: Spike) -> Rows:
@@ -93,16 +91,16 @@ def _settles(logs: Floats, at: int, median: float, limits: Spike) -> bool:
     return float(np.median(after)) - median < 0.5 * (float(logs[at]) - median)
 
 
-def _draft(run: Run, series: Rows, spikes: Rows, site: int) -> Iterator[Draft]:
+def _draft(run: Run, series: Rows, spikes: Rows) -> Draft:
     rows = series[spikes]
     worst_at = int(spikes[np.argmax(run.total[rows])])
     worst = int(series[worst_at])
     usual = float(np.median(run.total[series[max(0, worst_at - run.thresholds.spike.window) : worst_at]]))
     names = _carriers(run, worst, series[max(0, worst_at - run.thresholds.spike.window) : worst_at])
-    source = run.source(site)
+    source = run.source(int(run.rows["site"][worst]))
     others = f" ({len(rows)} such backwards)" if len(rows) > 1 else ""
     backward = int(run.numbers[worst])
-    yield Draft(
+    return Draft(
         severity="note" if _clipped(run, backward, usual) else "warning",
         message=f"the gradient of backward {backward}{at_line(source)} is "
         f"{factor(float(run.total[worst]) / usual)} times its usual "

@@ -39,7 +39,7 @@ class NoGradient(Rule):
     def check(self, run: Run) -> Iterable[Draft]:
         if not self._enough(run):
             return
-        missing = [leaf.id for leaf in run.parameters if not run.ever_got[leaf.id]]
+        missing = [leaf.id for leaf in run.parameters if not run.ever_got[leaf.id] and not reach.moved(run, leaf.id)]
         held = reach.held_ids(run)
         left_out = [leaf for leaf in missing if leaf not in held] if held else []
         wanted = [leaf for leaf in missing if _is_expected(run, leaf)]

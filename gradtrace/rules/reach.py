@@ -71,6 +71,12 @@ def written_elsewhere(run: Run, leaf: int) -> bool:
     return len(known) > 1 and bool(np.ptp(known) > 0)
 
 
+def moved(run: Run, leaf: int) -> bool:
+    """Whether a step is known to have moved a leaf: it had a gradient before the recorded rows begin."""
+    _, norms = run.sample("update_norm")
+    return bool((norms[:, leaf] > 0).any())
+
+
 def first_gradient(run: Run, leaf: int) -> int:
     """Number of the first backward that brought a leaf a gradient, 0 for never."""
     return int(run.numbers[run.got[:, leaf].argmax()]) if run.ever_got[leaf] else 0

@@ -166,14 +166,17 @@ class Run:
     # ---- the loss
 
     @cached_property
-    def main_rows(self) -> Rows:
-        """Rows of the line that calls `backward()` most often: programs with several losses have one series each."""
+    def lines(self) -> list[Rows]:
+        """The rows of each line that calls `backward()`, the busiest first: several losses are several series."""
         rows = np.flatnonzero(self.outer & self.brought)
-        if not len(rows):
-            return rows
-        sites, counts = np.unique(self.rows["site"][rows], return_counts=True)
-        main: Rows = rows[self.rows["site"][rows] == sites[counts.argmax()]]
-        return main
+        sites = self.rows["site"][rows]
+        series: list[Rows] = [rows[sites == site] for site in np.unique(sites)]
+        return sorted(series, key=len, reverse=True)
+
+    @property
+    def main_rows(self) -> Rows:
+        """The rows of the busiest line."""
+        return self.lines[0] if self.lines else np.empty(0, np.intp)
 
     @cached_property
     def loss_ends(self) -> tuple[float, float] | None:
