@@ -104,7 +104,8 @@ def _by_row(name: str, values: Matrix, rows: Sequence[Sequence[int]]) -> Matrix:
 def read_ratios(recording: Recording, series: Series) -> tuple[list[int], Matrix]:
     """Norm of the update over norm of the weights at the sampled optimizer steps.
 
-    Positions are indices of the last backward that fed the step. ABSENT where a row was not sampled.
+    Positions are indices of the last backward that fed the step. A row that a sample leaves out (its optimizer did not
+    step) keeps its last value; ABSENT where there was none before.
     """
     steps, updates = recording.samples("update_norm")
     weight_steps, weights = recording.samples("weight_norm")
@@ -116,7 +117,15 @@ def read_ratios(recording: Recording, series: Series) -> tuple[list[int], Matrix
     above, below = (_root_sum_square(values[chosen], ids) for values in (updates, weights))
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(below > 0, above / below, ABSENT)
-    return np.maximum(fed, 0).tolist(), np.where(np.isnan(above), np.float32(ABSENT), ratio).astype(np.float32)
+    ratio = np.where(np.isnan(above), ABSENT, ratio)
+    return np.maximum(fed, 0).tolist(), _carried_on(ratio).astype(np.float32)
+
+
+def _carried_on(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """ABSENT replaced by the value before it in the same column."""
+    last = np.where(values == ABSENT, 0, np.arange(len(values))[:, None])
+    carried: npt.NDArray[np.float64] = np.take_along_axis(values, np.maximum.accumulate(last, axis=0), axis=0)
+    return carried
 
 
 def _root_sum_square(values: Matrix, rows: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:

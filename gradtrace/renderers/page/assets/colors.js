@@ -1,8 +1,8 @@
 // From a value to a colour. Small gradients are cold, large ones hot; the middle is the run's own median.
 
 const PALETTES = {
-  light: { stops: [[5, 48, 97], [67, 147, 195], [245, 244, 240], [244, 146, 96], [165, 15, 38]], zero: [87, 96, 106], bad: [190, 0, 214], none: [255, 255, 255] },
-  dark: { stops: [[120, 200, 255], [35, 98, 158], [33, 40, 49], [178, 74, 36], [255, 176, 110]], zero: [3, 5, 8], bad: [232, 78, 255], none: [21, 27, 35] },
+  light: { stops: [[5, 48, 97], [67, 147, 195], [245, 244, 240], [244, 146, 96], [165, 15, 38]], zero: [87, 96, 106], bad: [190, 0, 214], none: [214, 219, 227], blank: [255, 255, 255] },
+  dark: { stops: [[120, 200, 255], [35, 98, 158], [33, 40, 49], [178, 74, 36], [255, 176, 110]], zero: [3, 5, 8], bad: [232, 78, 255], none: [62, 69, 80], blank: [21, 27, 35] },
 };
 const DECADES = 3; // how far from the median a colour is full, at least: where a gradient counts as starved or flooded
 

@@ -61,18 +61,21 @@ function limits(values, linear) {
   return [low / 1.6, high * 1.6];
 }
 
-// Gaps where there was no gradient, or zero on a log scale; crosses on the upper edge where it was not finite.
+// Gaps where a gradient was zero (on a log scale) or not finite, with crosses on the upper edge for the latter. Where there
+// was no gradient the line goes on: one of two losses that take turns has one at every other backward.
 function drawSeries(series) {
   const drawable = (value) => Number.isFinite(value) && (state.statistic.share || value > 0);
-  const x = page.columns.number;
+  const known = page.columns.number.map((_, at) => at).filter((at) => !Number.isNaN(series.y[at]));
+  const x = known.map((at) => page.columns.number[at]);
+  const y = known.map((at) => series.y[at]);
   const name = page.rows[series.row].name;
   curves.figure.line({ field: 'x' }, { field: 'y' }, {
     line_color: series.color, line_width: 1.7,
     source: new Bokeh.ColumnDataSource({ data: {
-      x, y: series.y.map((value) => (drawable(value) ? value : NaN)), name: x.map(() => name), shown: series.y.map((value) => shown(state.statistic, value)),
+      x, y: y.map((value) => (drawable(value) ? value : NaN)), name: x.map(() => name), shown: y.map((value) => shown(state.statistic, value)),
     } }),
   });
-  const bad = x.filter((_, at) => series.y[at] === Infinity);
+  const bad = x.filter((_, at) => y[at] === Infinity);
   if (bad.length) curves.figure.scatter({ x: bad, y: bad.map(() => curves.figure.y_range.end / (state.statistic.share ? 1.01 : 1.1)), marker: 'x', size: 8, line_color: series.color, line_width: 2 });
 }
 

@@ -130,7 +130,7 @@ function paintGraph() {
     group.classList.toggle('chosen', at === state.box);
     if (box.kind === 'context') return;
     const amount = boxValue(box);
-    const color = colorOf(amount, scale);
+    const color = Number.isNaN(amount) ? PALETTES[state.theme].blank : colorOf(amount, scale);
     frame.style.fill = css(color);
     group.style.color = inkOn(color);
     value.textContent = Number.isNaN(amount) ? '' : `‖g‖ ${short(amount)}`;

@@ -18,13 +18,12 @@ function heatImage() {
   const bytes = new Uint8Array(pixels.buffer);
   for (let column = 0; column < COLUMNS; column += 1) {
     for (let row = 0; row < ROWS; row += 1) {
-      const value = values[column * ROWS + row];
-      const color = paint(value);
+      const color = paint(values[column * ROWS + row]);
       const at = 4 * (row * COLUMNS + column);
       bytes[at] = color[0];
       bytes[at + 1] = color[1];
       bytes[at + 2] = color[2];
-      bytes[at + 3] = Number.isNaN(value) ? 0 : 255;
+      bytes[at + 3] = 255;
     }
   }
   const { ndarray } = Bokeh.require('core/util/ndarray');
