@@ -135,24 +135,19 @@ class Folder:
 
     def _promising(self, budget: int, keep: frozenset[str]) -> list[int]:
         """Depths worth trying, deepest first: those that give at most `budget` nodes, calls and leaves not counted."""
-        modules, found = self.tree.modules, []
-        loose = {path: sum(not self._is_small(node) for node in module.own) for path, module in modules.items()}
-        for depth in range(1, 1 + max(map(depth_of, modules))):
+        found = []
+        for depth in range(1, 1 + max(map(depth_of, self.tree.modules))):
             boxes = Cut(None, depth, keep).boxes(self.tree)
-            visible = {
-                self.aliases.paths[path]: 1 if box else loose[path]
-                for path, box in boxes.items()
-                if box in (None, path)
-            }
-            if sum(visible.values()) > budget:
+            seen = {self.aliases.paths[path]: path for path, box in boxes.items() if box in (None, path)}
+            if sum(1 if boxes[path] else self._loose(path) for path in seen.values()) > budget:
                 break
             found.append(depth)
         return found[::-1]
 
-    def _is_small(self, node: int) -> bool:
-        """Whether `prune` may take the node away."""
-        facts = self.graph.nodes[node]
-        return facts.get("kind") in LEAVES or is_view(facts.get("op"))
+    def _loose(self, path: str) -> int:
+        """How many of a module's own nodes `prune` leaves."""
+        facts = [self.graph.nodes[node] for node in self.tree.modules[path].own]
+        return sum(part.get("kind") not in LEAVES and not is_view(part.get("op")) for part in facts)
 
     def _gather(self, budget: int, keep: frozenset[str]) -> Graph:
         """The coarsest fold by module, and stretches of what is left until it fits."""

@@ -10,8 +10,10 @@ import math
 from collections import deque
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import islice
 
-from gradtrace.graphs.types import LEAVES, PARAMETERS, Facts, Graph, is_view
+from gradtrace.graphs.collector import paused_collector
+from gradtrace.graphs.types import INPUTS, LEAVES, PARAMETERS, Facts, Graph, is_view
 
 DECADES = 3.0
 """Orders of magnitude between the loss and a node before it counts as starved or flooded. Layers in working nets lie
@@ -46,8 +48,9 @@ class Profile:
 
 def profile(graph: Graph) -> Profile:
     """The level of the gradient near the loss: the median over the tenth of the ops that are nearest to it."""
-    levels = [math.log10(norm) for norm in _norms_from_root(graph)]
-    near = sorted(levels[: min(MOST, max(FEWEST, int(len(levels) * NEAR)))])
+    ops = sum(kind not in LEAVES for _, kind in graph.nodes(data="kind"))
+    wanted = min(MOST, max(FEWEST, int(ops * NEAR)))
+    near = sorted(math.log10(norm) for norm in islice(_norms_from_root(graph), wanted))
     return Profile(near[len(near) // 2] if near else None)
 
 
@@ -66,42 +69,44 @@ def _norms_from_root(graph: Graph) -> Iterable[float]:
         queue.extend(fresh)
 
 
+@paused_collector()
 def with_health(graph: Graph) -> Graph:
     """A copy of `graph` whose nodes and edges carry `health`, and the graph `level`; `graph` itself where it has them.
 
-    The `gain` of an op that uses parameters then counts what the op hands on, not what the parameters take.
-
-    A leaf, and the views between it and its op, count as starved only where that op is starved too: the gradient of a
-    bias in front of a normalisation is zero but for rounding, in a net that learns well.
+    The `gain` of an op that uses parameters then counts what the op hands on, not what the parameters take. A leaf, and
+    the views between it and its op, count as starved only where that op is starved too: the gradient of a bias in front
+    of a normalisation is zero but for rounding, in a net that learns well.
     """
     if "level" in graph.graph:
         return graph
     found = profile(graph)
     result = graph.copy()
     result.graph["level"] = found.level
-    for facts in _all_facts(result):
+    for facts in result.nodes.values():
         facts["health"] = found.health(facts.get("grad_norm"), facts.get("nonfinite"))
-    _excuse(result, tails(result))
-    _count_handed_on(result, tails(result, PARAMETERS))
+    for _, _, facts in result.edges(data=True):
+        facts["health"] = found.health(facts.get("grad_norm"))
+    taken = tails(result, PARAMETERS)
+    _excuse(result, taken | tails(result, INPUTS))
+    _count_handed_on(result, taken)
     return result
 
 
-def _all_facts(graph: Graph) -> Iterable[Facts]:
-    yield from (facts for _, facts in graph.nodes(data=True))
-    yield from (facts for _, _, facts in graph.edges(data=True))
-
-
 def _excuse(graph: Graph, ends: set[int]) -> None:
-    starved = [node for node, facts in graph.nodes(data=True) if facts["health"] == "vanishing" and node not in ends]
-    inherited: set[int] = set()
-    while starved:
-        fresh = [node for node in graph.successors(starved.pop()) if node in ends and node not in inherited]
+    """Call the starved among `ends` well where what leads to them is."""
+    starved = [node for node, health in graph.nodes(data="health") if health == "vanishing"]
+    stack = [node for node in starved if node not in ends]
+    inherited = set(stack)
+    while stack:
+        fresh = [node for node in graph.successors(stack.pop()) if node in ends and node not in inherited]
         inherited.update(fresh)
-        starved.extend(fresh)
-    for node in ends - inherited:
-        for facts in (graph.nodes[node], *(edge for _, _, edge in graph.in_edges(node, data=True))):
-            if facts["health"] == "vanishing":
-                facts["health"] = "ok"
+        stack.extend(fresh)
+    for node in starved:
+        if node not in inherited:
+            graph.nodes[node]["health"] = "ok"
+    for _, target, facts in graph.edges(data=True):
+        if facts["health"] == "vanishing" and target in ends and target not in inherited:
+            facts["health"] = "ok"
 
 
 def _count_handed_on(graph: Graph, ends: set[int]) -> None:
@@ -115,7 +120,7 @@ def _count_handed_on(graph: Graph, ends: set[int]) -> None:
 
 def tails(graph: Graph, kinds: Collection[str] = LEAVES) -> set[int]:
     """Leaves of these kinds, and the views between a leaf and the op that uses it."""
-    found = {node for node, kind in graph.nodes(data="kind") if kind in kinds}
+    found = {node for node, facts in graph.nodes(data=True) if facts.get("kind") in kinds or _is_pruned_view(facts)}
     stack = list(found)
     while stack:
         for source in graph.predecessors(stack.pop()):
@@ -123,6 +128,11 @@ def tails(graph: Graph, kinds: Collection[str] = LEAVES) -> set[int]:
                 found.add(source)
                 stack.append(source)
     return found
+
+
+def _is_pruned_view(facts: Facts) -> bool:
+    """A view of a parameter that `prune` has put into the view."""
+    return bool(facts.get("leaves")) and is_view(facts.get("op"))
 
 
 def worst(healths: Iterable[str]) -> str:

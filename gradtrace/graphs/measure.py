@@ -22,17 +22,15 @@ def numel(facts: Facts) -> int:
     return math.prod(facts.get("shape") or ()) if facts.get("kind") == "parameter" else 0
 
 
-def ops(facts: Facts) -> Counter[str]:
-    """How many autograd nodes of each op a node stands for."""
-    return Counter(facts["ops"]) if "ops" in facts else Counter({facts.get("op") or "?": 1})
-
-
 def total(members: Iterable[Facts]) -> Facts:
     """What adds up: nodes, parameters, saved bytes, seconds, ops; and the worst health."""
     members = list(members)
     counts: Counter[str] = Counter()
     for facts in members:
-        counts.update(ops(facts))
+        if "ops" in facts:
+            counts.update(facts["ops"])
+        else:
+            counts[facts.get("op") or "?"] += 1
     codes = dict.fromkeys(code for facts in members for code in facts.get("findings", ()))
     seconds = [facts["seconds"] for facts in members if facts.get("seconds") is not None]
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gradtrace.graphs.types import LEAVES, Facts, Graph
@@ -29,6 +29,7 @@ class ModuleTree:
         self.modules: dict[str, ModuleNode] = {"": ModuleNode("")}
         for node, facts in graph.nodes(data=True):
             self._place(node, facts)
+        self._paths = sorted(self.modules, key=depth_of)
         self._sort(graph)
 
     def _place(self, node: int, facts: Facts) -> None:
@@ -60,13 +61,13 @@ class ModuleTree:
             module.order = min([module.order, *(self.modules[child].order for child in module.children)])
             module.children.sort(key=lambda child: (self.modules[child].order, child))
 
-    def bottom_up(self) -> Iterator[str]:
-        """Every path, submodules before their parent."""
-        yield from sorted(self.modules, key=depth_of, reverse=True)
-
-    def top_down(self) -> Iterator[str]:
+    def top_down(self) -> Iterable[str]:
         """Every path, parents before their submodules."""
-        yield from sorted(self.modules, key=depth_of)
+        return self._paths
+
+    def bottom_up(self) -> Iterable[str]:
+        """Every path, submodules before their parent."""
+        return reversed(self._paths)
 
     def is_leaf(self, path: str) -> bool:
         """Whether the module has no submodule in the graph."""

@@ -18,6 +18,8 @@ LEAVES = frozenset({"parameter", "input"})
 PARAMETERS = frozenset({"parameter"})
 """The kind of leaf that training changes."""
 
+INPUTS = LEAVES - PARAMETERS
+
 # fmt: off
 _VIEWS = frozenset((
     "Alias", "AsStrided", "Chunk", "Clone", "Conj", "Diagonal", "Expand", "Movedim", "Narrow", "Permute",

@@ -317,7 +317,7 @@ def test_what_dot_does_not_finish_is_placed_in_layers(monkeypatch):
 
 
 def test_large_graphs_never_reach_dot(monkeypatch):
-    graph = graph_of(tape.hub, 1200)
+    graph = graph_of(tape.hub, 300)
     asked = []
     real = engine.run
     monkeypatch.setattr(
@@ -327,6 +327,27 @@ def test_large_graphs_never_reach_dot(monkeypatch):
     svg = render_graph(graph, format="svg", depth="full")
     assert asked == [True]
     assert svg.count('class="node"') >= len(graph)
+
+
+def test_beyond_detail_each_box_is_small_and_pictures_of_pixels_are_refused(monkeypatch):
+    monkeypatch.setattr(picture, "DETAILED", 50)
+    graph = graph_of(tape.transformer, 4)
+    svg = render_graph(graph, format="svg", depth="full")
+    assert len([group for group in ET.fromstring(svg).iter(f"{SVG}g") if group.get("class") == "node"]) == len(graph)
+    assert "Backward 1" in texts(svg)
+    with pytest.raises(GradtraceError, match="too many for PNG"):
+        render_graph(graph, format="png", depth="full")
+    ET.fromstring(render_graph(hostile_graph(), format="svg", depth="full"))
+
+
+def test_modules_nested_hundreds_deep_are_drawn():
+    recording = tape.Tape()
+    x = recording.input("x", 4)
+    for depth in range(1, 401):
+        x = recording.op("Sin", x, module=".".join(["m"] * depth), shape=(4,))
+    graph = to_networkx(recording.snapshot(x))
+    for depth in ("auto", "full", 300):
+        assert "Backward 1" in texts(render_graph(graph, format="svg", depth=depth))
 
 
 def test_hubs_are_drawn_once_for_each_far_use():

@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 from gradtrace.graphs.modules import lineage, parent
 from gradtrace.graphs.types import Facts, Graph
 
+DEEPEST = 16
+"""Frames around a node; what nests deeper stands in the innermost one."""
+
 
 @dataclass(slots=True)
 class Cluster:
@@ -27,11 +30,11 @@ def clusters(graph: Graph) -> Cluster:
     top = Cluster("")
     known = {"": top}
     for node, facts in graph.nodes(data=True):
-        for path in scope(facts):
+        for path in scope(facts)[:DEEPEST]:
             if path not in known:
                 known[path] = Cluster(path)
                 known[parent(path)].inner.append(known[path])
-        known[innermost(facts)].nodes.append(node)
+        known[_innermost(facts)].nodes.append(node)
     for path in sorted(known, key=lambda path: path.count("."), reverse=True):
         known[path].inner = [frame for inner in known[path].inner for frame in _simplified(graph, inner, known[path])]
     return top
@@ -42,9 +45,9 @@ def scope(facts: Facts) -> tuple[str, ...]:
     return facts["scope"] if facts.get("scope") is not None else lineage(facts.get("module") or "")
 
 
-def innermost(facts: Facts) -> str:
-    """The path of the open module that a node belongs to, "" for none."""
-    around = scope(facts)
+def _innermost(facts: Facts) -> str:
+    """The path of the frame that a node belongs to, "" for none."""
+    around = scope(facts)[:DEEPEST]
     return around[-1] if around else ""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import PurePath
+from typing import Any
 from urllib.parse import quote
 
 from gradtrace.graphs.health import tails
@@ -11,38 +12,38 @@ from gradtrace.graphs.types import PARAMETERS, Facts, Graph
 from gradtrace.renderers.drawing import palette
 from gradtrace.renderers.drawing.clusters import Cluster, clusters
 from gradtrace.renderers.drawing.escape import html, quoted
-from gradtrace.renderers.drawing.labels import edge_tooltip, label, relative, short_label, tooltip
+from gradtrace.renderers.drawing.labels import edge_tooltip, label, relative, tooltip
 from gradtrace.renderers.drawing.layered import Positions
 from gradtrace.renderers.drawing.legend import heading
+from gradtrace.renderers.drawing.look import look
 from gradtrace.renderers.drawing.scale import Scale
 
 FONT = "Helvetica"
 
 Attributes = Mapping[str, str]
 
+Scopes = Mapping[str, Mapping[str, Any]]
 
-def to_dot(
-    graph: Graph, scale: Scale, rankdir: str = "TB", *, positions: Positions | None = None, detailed: bool = True
-) -> str:
+
+def to_dot(graph: Graph, scale: Scale, rankdir: str = "TB", *, positions: Positions | None = None) -> str:
     """`graph`, which must carry health, as one digraph with nested clusters for open modules.
 
-    With `positions` (points) nodes are placed and edges straight, and there are no clusters. Unless `detailed`, boxes
-    hold a name and a gradient only.
+    With `positions` (points) nodes are placed and edges straight, and there are no clusters.
     """
-    return "\n".join(_lines(graph, scale, rankdir, positions, detailed)) + "\n"
+    return "\n".join(_lines(graph, scale, rankdir, positions)) + "\n"
 
 
-def _lines(graph: Graph, scale: Scale, rankdir: str, positions: Positions | None, detailed: bool) -> Iterator[str]:
+def _lines(graph: Graph, scale: Scale, rankdir: str, positions: Positions | None) -> Iterator[str]:
     yield "digraph gradtrace {"
     yield "graph " + _list(_graph_attributes(rankdir) | {"label": heading(graph, scale)})
     yield "node " + _list(_NODE)
     yield "edge " + _list(_EDGE)
     if positions is None:
-        yield from _cluster_lines(graph, clusters(graph), scale, 1)
+        yield from _cluster_lines(graph, _scopes(graph), clusters(graph), scale, 1)
     else:
         yield "graph [splines=line];"
         for node, (x, y) in positions.items():
-            attributes = _node(graph.nodes[node], scale, "", detailed=detailed)
+            attributes = _node(graph.nodes[node], scale, "")
             yield f"n{node} {_list({**attributes, 'pos': quoted(f'{x:.0f},{y:.0f}')})}"
     beside = tails(graph, PARAMETERS)
     for source, target, facts in graph.edges(data=True):
@@ -89,27 +90,34 @@ _NODE = {
 _EDGE = {"arrowsize": "0.55", "fontname": FONT, "fontsize": "9"}
 
 
-def _cluster_lines(graph: Graph, frame: Cluster, scale: Scale, depth: int) -> Iterator[str]:
+def _scopes(graph: Graph) -> Scopes:
+    """What is known of open modules: what folding found out, else the type that their own nodes tell."""
+    types = {
+        facts["module"]: {"type": facts.get("module_type")} for facts in graph.nodes.values() if facts.get("module")
+    }
+    return {**types, **graph.graph.get("scopes", {})}
+
+
+def _cluster_lines(graph: Graph, scopes: Scopes, frame: Cluster, scale: Scale, depth: int) -> Iterator[str]:
     for node in frame.nodes:
         yield f"n{node} {_list(_node(graph.nodes[node], scale, frame.path))}"
     for inner in frame.inner:
         yield f"subgraph {quoted('cluster_' + inner.path)} {{"
-        yield "graph " + _list(_cluster_attributes(graph, inner.path, frame.path, depth))
-        yield from _cluster_lines(graph, inner, scale, depth + 1)
+        yield "graph " + _list(_cluster_attributes(scopes, inner.path, frame.path, depth))
+        yield from _cluster_lines(graph, scopes, inner, scale, depth + 1)
         yield "}"
 
 
-def _cluster_attributes(graph: Graph, path: str, around: str, depth: int) -> Attributes:
-    known = graph.graph.get("scopes", {}).get(path, {})
-    type_ = known.get("type") or _type_of(graph, path)
-    repeats = (
-        f'  <font color="{palette.ACCENT}"><b>\u00d7{known["repeats"]}</b></font>'
-        if known.get("repeats", 1) > 1
-        else ""
-    )
-    kind = f'  <font color="{palette.MUTED}" point-size="9">{html(type_, 40)}</font>' if type_ else ""
+def _cluster_attributes(scopes: Scopes, path: str, around: str, depth: int) -> Attributes:
+    known = scopes.get(path, {})
+    type_, repeats = known.get("type"), known.get("repeats", 1)
+    text = f"<b>{html(relative(path, around), 40)}</b>"
+    if repeats > 1:
+        text += f'  <font color="{palette.ACCENT}"><b>\u00d7{repeats}</b></font>'
+    if type_:
+        text += f'  <font color="{palette.MUTED}" point-size="9">{html(type_, 40)}</font>'
     return {
-        "label": f"<<b>{html(relative(path, around), 40)}</b>{repeats}{kind}>",
+        "label": f"<{text}>",
         "style": quoted("rounded,filled"),
         "fillcolor": quoted(palette.CLUSTER if depth % 2 else palette.PAGE),
         "color": quoted(palette.CLUSTER_LINE),
@@ -118,40 +126,20 @@ def _cluster_attributes(graph: Graph, path: str, around: str, depth: int) -> Att
     }
 
 
-def _type_of(graph: Graph, path: str) -> str | None:
-    """The type of a module, from a node that is its own."""
-    types = (facts.get("module_type") for facts in graph.nodes.values() if facts.get("module") == path)
-    return next(filter(None, types), None)
-
-
-def _node(facts: Facts, scale: Scale, frame: str, *, detailed: bool = True) -> Attributes:
-    text = label(facts, scale, frame) if detailed else quoted(short_label(facts))
-    attributes = {"label": text, "tooltip": quoted(tooltip(facts))} | _KINDS.get(facts["kind"], {})
-    fill, mark = scale.fill(facts), scale.ill(facts)
-    if fill and not (facts["kind"] in _KINDS and fill == palette.CARD):
-        attributes["fillcolor"] = quoted(fill)
-    if mark:
-        attributes |= {"color": quoted(mark.line), "penwidth": "1.8"}
-    if facts.get("findings"):
-        attributes["penwidth"] = "3.5"
+def _node(facts: Facts, scale: Scale, frame: str) -> Attributes:
+    shown = look(facts, scale)
+    attributes = {
+        "label": label(facts, scale, frame),
+        "tooltip": quoted(tooltip(facts)),
+        "fillcolor": quoted(shown.fill),
+        "color": quoted(shown.line),
+        "penwidth": str(shown.width),
+    }
+    if shown.dashed:
+        attributes["style"] = quoted("rounded,filled,dashed")
     if facts.get("source"):
         attributes["URL"] = quoted(file_url(facts["source"].file))
     return attributes
-
-
-_KINDS: Mapping[str, dict[str, str]] = {
-    "parameter": {"fillcolor": quoted(palette.LEAF), "color": quoted(palette.LEAF_LINE)},
-    "input": {
-        "fillcolor": quoted(palette.CARD),
-        "color": quoted(palette.LEAF_LINE),
-        "style": quoted("rounded,filled,dashed"),
-    },
-    "root": {"fillcolor": quoted(palette.ROOT), "color": quoted(palette.ROOT_LINE)},
-    "module": {"fillcolor": quoted(palette.MODULE)},
-    "ops": {"fillcolor": quoted(palette.MODULE)},
-    "reference": {"fillcolor": quoted(palette.PAGE), "style": quoted("rounded,filled,dashed")},
-    "context": {"fillcolor": quoted(palette.PAGE), "style": quoted("rounded,filled,dashed")},
-}
 
 
 def file_url(path: str) -> str:

@@ -1,0 +1,41 @@
+"""How the box of a node looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gradtrace.graphs.types import Facts
+from gradtrace.renderers.drawing import palette
+from gradtrace.renderers.drawing.scale import Scale
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Fill and line colour of a box, the line's width in points, and whether it is dashed."""
+
+    fill: str = palette.CARD
+    line: str = palette.LINE
+    width: float = 1.0
+    dashed: bool = False
+
+
+_KINDS = {
+    "parameter": Look(palette.LEAF, palette.LEAF_LINE),
+    "input": Look(line=palette.LEAF_LINE, dashed=True),
+    "root": Look(palette.ROOT, palette.ROOT_LINE),
+    "module": Look(palette.MODULE),
+    "ops": Look(palette.MODULE),
+    "reference": Look(dashed=True),
+    "context": Look(dashed=True),
+}
+
+
+def look(facts: Facts, scale: Scale) -> Look:
+    """What a node is gives its colours; what the scale says of it, its illness and its findings come on top."""
+    plain = _KINDS.get(facts["kind"], Look())
+    fill, mark = scale.fill(facts), scale.ill(facts)
+    if fill and fill != palette.CARD:
+        plain = replace(plain, fill=fill)
+    if mark:
+        plain = replace(plain, line=mark.line, width=1.8)
+    return replace(plain, width=3.5) if facts.get("findings") else plain
