@@ -74,16 +74,14 @@ class _Finder:
         """Upstream from a non-finite tensor: first along NaN, then, where a NaN came of an infinity, along
         infinities."""
         tensor, before, call = root, len(self._calls), None
-        last: ForwardBirth | None = None
         while True:
             position = self._made_by(tensor, before)
             if position is None:
-                return self._came_in(tensor) if call is None or not _is_finite(tensor) else last
+                return None if call is None else self._came_in(tensor, call)
             call = self._calls[position]
-            last = self._birth(call, tensor)
             upstream = self._cause(call, tensor, position)
             if upstream is None:
-                return last
+                return self._birth(call, tensor)
             tensor, before = upstream, position
 
     def _made_by(self, tensor: Tensor, before: int) -> int | None:
@@ -125,7 +123,7 @@ class _Finder:
         ]
         return ForwardBirth("forward", _kind(output), call, tuple(output.shape), {"inputs": ranges})
 
-    def _came_in(self, tensor: Tensor) -> ForwardBirth:
+    def _came_in(self, tensor: Tensor, taker: Call) -> ForwardBirth:
         direction = (
             "parameter" if isinstance(tensor, nn.Parameter) or (tensor.is_leaf and tensor.requires_grad) else "input"
         )
