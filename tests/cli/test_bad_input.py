@@ -14,7 +14,10 @@ from gradtrace.cli import COMMANDS
 from gradtrace.cli.tracing import TRACE_MARK
 from gradtrace.store.schema import APPLICATION_ID
 
-READERS = [name for name in COMMANDS if name not in ("run", "rule")]
+READERS = {name: ["TRACE"] for name in COMMANDS if name not in ("run", "rule", "watch")}
+"""Commands that read a trace, with their arguments; `watch` first asks for a terminal."""
+READERS["diff"] = ["TRACE", "TRACE"]
+READERS["export"] = ["TRACE", "--to", "csv"]
 
 
 def missing(path):
@@ -73,7 +76,7 @@ SPOILED = [truncated, overwritten, newer]
 def test_unreadable_trace(gradtrace_command, healthy_trace, tmp_path, command, spoil):
     path = healthy_trace if spoil in SPOILED else tmp_path / "other.gradtrace"
     expected = spoil(path)
-    done = gradtrace_command(command, path.name)
+    done = gradtrace_command(command, *(path.name if arg == "TRACE" else arg for arg in READERS[command]))
     assert expected in done.stderr
     assert path.name in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -235,7 +235,7 @@ def test_reference_is_up_to_date():
 def test_readme_names_only_commands_and_options_that_exist():
     reference = (REPOSITORY / "docs" / "cli.md").read_text()
     readme = (REPOSITORY / "README.md").read_text()
-    used = re.findall(r"^\s*(?:\$ )?gradtrace (\w+)(.*)$", readme, re.MULTILINE)
+    used = re.findall(r"(?:\$ |`)gradtrace (\w+)([^`\n]*)", readme)
     assert used
     for name, rest in used:
         assert name in COMMANDS
