@@ -132,3 +132,13 @@ def test_pages_are_in_a_table_of_contents():
 
 def toctrees(page):
     return re.findall(r"```\{toctree\}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_every_public_name_is_in_the_reference():
+    import gradtrace
+    import gradtrace.testing
+
+    reference = (DOCS / "api.md").read_text(encoding="utf-8")
+    wanted = {f"gradtrace.{name}" for name in gradtrace.__all__ if not name.endswith(("Error", "Raised"))}
+    wanted |= {name for name in vars(gradtrace.testing) if name.startswith("assert_")}
+    assert {name for name in wanted if name not in reference} == set()
