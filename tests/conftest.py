@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from gradtrace.cli import main
 from gradtrace.model import ABSENT, BACKWARD, LOOP, STATISTICS, Edge, Module, Node, Parameter, Snapshot, Source
 from gradtrace.store.writer import Writer
 
@@ -25,19 +26,29 @@ BACKWARDS = 20
 
 
 @pytest.fixture
-def gradtrace_command(tmp_path: Path) -> Run:
+def gradtrace_process(tmp_path: Path) -> Run:
     """Runs `gradtrace ARGS` in an empty folder, as a person would."""
 
     def run(*args: object, **options: object) -> subprocess.CompletedProcess[str]:
-        wide = {**os.environ, "COLUMNS": "120"}
-        settings: dict[str, object] = {"cwd": tmp_path, "timeout": 120, "env": wide, **options}
-        return subprocess.run(
-            [sys.executable, "-m", "gradtrace", *map(str, args)],
-            capture_output=True,
-            text=True,
-            check=False,
-            **settings,
-        )
+        settings: dict[str, object] = {"cwd": tmp_path, "timeout": 120, **options}
+        command = [sys.executable, "-m", "gradtrace", *map(str, args)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, **settings)
+
+    return run
+
+
+@pytest.fixture
+def gradtrace_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The same without a process of its own, which is a hundred times faster; not for `run`."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*args: object) -> subprocess.CompletedProcess[str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(arg) for arg in args])
+        output, errors = capsys.readouterr()
+        return subprocess.CompletedProcess(args, ended.value.code, output, errors)
 
     return run
 

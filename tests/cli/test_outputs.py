@@ -209,13 +209,13 @@ def test_rule_lists_and_explains_every_code(gradtrace_command):
 
 
 @pytest.mark.parametrize("variables", [{"NO_COLOR": "1"}, {"TERM": "dumb"}, {}])
-def test_no_escapes_in_a_pipe(gradtrace_command, healthy_trace, variables):
+def test_no_escapes_in_a_pipe(gradtrace_process, healthy_trace, variables):
     for args in (["show", healthy_trace.name], ["rule", "GT101"], ["rule"]):
-        assert "\x1b" not in gradtrace_command(*args, env={**os.environ, **variables}).stdout
+        assert "\x1b" not in gradtrace_process(*args, env={**os.environ, **variables}).stdout
 
 
-def test_terminal_without_unicode(gradtrace_command, healthy_trace):
-    done = gradtrace_command("show", healthy_trace.name, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
+def test_terminal_without_unicode(gradtrace_process, healthy_trace):
+    done = gradtrace_process("show", healthy_trace.name, env={**os.environ, "PYTHONIOENCODING": "latin-1"})
     assert done.returncode in (0, 1)
     assert "?" in done.stdout
 

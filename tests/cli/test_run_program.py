@@ -174,8 +174,8 @@ def test_excepthook_of_the_program_is_called(folder):
     assert (traced.stdout, traced.returncode) == (plain.stdout, plain.returncode) == ("hooked\n", 1)
 
 
-def test_program_without_torch_says_that_nothing_was_traced(folder, gradtrace_command):
-    done = gradtrace_command("run", "sub/script.py")
+def test_program_without_torch_says_that_nothing_was_traced(folder, gradtrace_process):
+    done = gradtrace_process("run", "sub/script.py")
     assert "never imported torch" in done.stderr
     assert not list(folder.glob("*.gradtrace"))
 
@@ -199,8 +199,8 @@ def test_program_without_torch_says_that_nothing_was_traced(folder, gradtrace_co
         (["--no-such", "sub/script.py"], "No such option"),
     ],
 )
-def test_usage_errors_are_one_line_and_exit_2(folder, gradtrace_command, args, expected):
-    done = gradtrace_command("run", *args)
+def test_usage_errors_are_one_line_and_exit_2(folder, gradtrace_process, args, expected):
+    done = gradtrace_process("run", *args)
     assert done.returncode == 2
     assert done.stdout == ""
     assert expected in done.stderr

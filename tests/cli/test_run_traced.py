@@ -46,11 +46,11 @@ if "exit" in sys.argv:
 
 
 @pytest.fixture
-def train(tmp_path, gradtrace_command):
+def train(tmp_path, gradtrace_process):
     (tmp_path / "train.py").write_text(textwrap.dedent(TRAIN))
 
     def run(*args, options=(), **settings):
-        return gradtrace_command("run", *options, "train.py", *args, **settings)
+        return gradtrace_process("run", *options, "train.py", *args, **settings)
 
     return run
 
@@ -139,7 +139,7 @@ def test_ranks_share_a_folder(train, tmp_path):
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_of_a_data_loader(tmp_path, gradtrace_command, start):
+def test_workers_of_a_data_loader(tmp_path, gradtrace_process, start):
     (tmp_path / "loader.py").write_text(
         textwrap.dedent("""
         import sys
@@ -160,7 +160,7 @@ def test_workers_of_a_data_loader(tmp_path, gradtrace_command, start):
             print("done")
         """)
     )
-    done = gradtrace_command("run", "loader.py", start)
+    done = gradtrace_process("run", "loader.py", start)
     assert (done.stdout, done.returncode) == ("done\n", 0)
     assert done.stderr.count("next:") == 1
     assert gradtrace.load(tmp_path / "loader.gradtrace").backwards == 2
