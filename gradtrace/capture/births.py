@@ -29,12 +29,12 @@ another op turns into a NaN. `log` of a mask of zeros and ones is the usual way 
 class ForwardBirth(NamedTuple):
     """The call of the forward whose inputs were finite and whose output is not, or the tensor that came in non-finite.
 
-    `direction` is "forward", "input" or "parameter"; `call` is None for the latter two.
+    `direction` is "forward", "input" or "parameter"; for the latter two `call` is the one that took the tensor in.
     """
 
     direction: str
     value: str
-    call: Call | None
+    call: Call
     shape: tuple[int, ...]
     evidence: dict[str, Any]
 
@@ -59,6 +59,15 @@ def forward_birth(calls: Sequence[Call], roots: Sequence[Any]) -> ForwardBirth |
         for root in roots:
             if isinstance(root, Tensor) and not _is_finite(root):
                 return finder.follow(root)
+    return None
+
+
+def birth_behind(node: private.Node, calls: Sequence[Call]) -> ForwardBirth | None:
+    """Where a non-finite value was born that a node saved in the forward, though the loss came out finite."""
+    with torch._C.DisableTorchFunction(), private.without_grad():
+        for saved in private.saved_tensors(node):
+            if _is_float(saved) and not _is_finite(saved):
+                return _Finder(calls).follow_saved(saved)
     return None
 
 
@@ -128,9 +137,19 @@ class _Finder:
             "parameter" if isinstance(tensor, nn.Parameter) or (tensor.is_leaf and tensor.requires_grad) else "input"
         )
         count = int(tensor.numel() - int(torch.isfinite(tensor).sum()))
-        return ForwardBirth(
-            direction, _kind(tensor), None, tuple(tensor.shape), {"nonfinite": count, "of": tensor.numel()}
-        )
+        evidence = {"nonfinite": count, "of": tensor.numel(), "taken_by": op_of(taker)}
+        return ForwardBirth(direction, _kind(tensor), taker, tuple(tensor.shape), evidence)
+
+    def follow_saved(self, saved: Tensor) -> ForwardBirth | None:
+        """The birth of a non-finite tensor that a node saved, which is found again by its memory; None if it is meant."""
+        for position, call in enumerate(self._calls):
+            for value in call.inputs:
+                if _is_float(value) and value.data_ptr() == saved.data_ptr() and value.shape == saved.shape:
+                    if self._is_deliberate(value, position):
+                        return None
+                    made = self._made_by(value, position + 1)
+                    return self._came_in(value, call) if made is None else self.follow(value)
+        return None
 
 
 def op_of(call: Call) -> str:

@@ -57,6 +57,10 @@ class NonfiniteWatch:
         if found is None:
             return
         number, value, evidence = found
+        behind = births.birth_behind(graph.nodes[number], self._lens.journal.calls) if running.replaying else None
+        if behind is not None:
+            self._report_forward(behind)
+            return
         owner, source = place(number)
         self._report("backward", value, type(graph.nodes[number]).__name__, owner, source, None, evidence)
 
@@ -67,10 +71,12 @@ class NonfiniteWatch:
         birth = births.forward_birth(self._lens.journal.calls, running.roots)
         if birth is None:
             return
-        call = birth.call
-        owner = self._lens.watch.call(call.module) if call else None
-        source = self._sites.source(call.site) if call else None
-        op = births.op_of(call) if call else None
+        self._report_forward(birth)
+
+    def _report_forward(self, birth: births.ForwardBirth) -> None:
+        owner = self._lens.watch.call(birth.call.module)
+        source = self._sites.source(birth.call.site)
+        op = births.op_of(birth.call) if birth.direction == "forward" else None
         self._report(birth.direction, birth.value, op, owner, source, birth.shape, birth.evidence)
 
     def _report(

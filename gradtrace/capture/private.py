@@ -82,6 +82,17 @@ def _saved_names(node_type: type) -> tuple[str, ...]:
     return tuple(name for name in dir(node_type) if name.startswith("_saved_"))
 
 
+def saved_tensors(node: Node) -> Iterator[Tensor]:
+    """The tensors that a node saved, as far as torch hands them out; see `saved_attributes` for when it may be asked."""
+    for name in saved_attributes(type(node)):
+        try:
+            value = getattr(node, name)
+        except RuntimeError:  # freed, or changed in place
+            continue
+        if isinstance(value, Tensor):
+            yield value
+
+
 def flatten(tensors: Sequence[Tensor]) -> Tensor:
     """All elements of dense tensors of one dtype and device in one new 1-D tensor."""
     flat: Tensor = torch._utils._flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
