@@ -46,6 +46,15 @@ async def settle(pilot: Pilot) -> None:
     await pilot.pause()
 
 
+async def until(pilot: Pilot, pace: str) -> None:
+    """Wait until the line of the pace says so; ten seconds at most, on a machine with much to do."""
+    for _ in range(100):
+        if pace in text(pilot.app, "#pace"):
+            return
+        await pilot.pause(0.1)
+    raise AssertionError(f"{pace!r} not in {text(pilot.app, '#pace')!r}")
+
+
 def text(app: Watch, place: str) -> str:
     return str(app.screen_stack[0].query_one(place, Static).content)
 
@@ -77,14 +86,12 @@ def test_it_sees_what_is_written_meanwhile(tmp_path):
     async def grow(pilot: Pilot) -> None:
         assert text(app, "#verdict") == f"waiting for {path}"
         write_trace(path, backwards=10, layers=2, close=False)
-        await pilot.pause(0.3)
-        assert "backward 10" in text(app, "#pace")
+        await until(pilot, "backward 10")
         path.unlink()
         for leftover in tmp_path.glob("run.gradtrace-*"):
             leftover.unlink()
         write_trace(path, backwards=25, layers=2)
-        await pilot.pause(0.3)
-        assert "ended  ·  backward 25" in text(app, "#pace")
+        await until(pilot, "ended  ·  backward 25")
 
     drive(app, grow)
 
@@ -134,8 +141,7 @@ def test_freeze(tmp_path):
         await pilot.pause(0.2)
         assert "backward 10" in text(app, "#pace")
         await pilot.press("f")
-        await pilot.pause(0.2)
-        assert "backward 20" in text(app, "#pace")
+        await until(pilot, "backward 20")
 
     drive(app, act)
 

@@ -149,13 +149,18 @@ class Watch(App[None]):
         self.set_interval(self._interval, self._tick)
 
     def _tick(self) -> None:
-        if self._frozen:
+        if self._frozen or self._is_closing:
             return
         if not self._trace.refresh():
             self._say("#verdict", f"waiting for {self._trace.path}")
             return
         self._diagnose()
         self._show()
+
+    @property
+    def _is_closing(self) -> bool:
+        """A last tick may come when the app has taken its widgets down already."""
+        return not (self.screen_stack and self.screen_stack[0].query("#verdict"))
 
     def _diagnose(self) -> None:
         if not self._diagnosing and self._diagnosis.due:
@@ -168,7 +173,7 @@ class Watch(App[None]):
 
     def _show_findings(self, findings: list[Finding]) -> None:
         self._diagnosing = False
-        if not self._frozen:
+        if not self._frozen and not self._is_closing:
             self._findings = findings
             self._show()
 
