@@ -7,6 +7,7 @@ found: they count only where the scaler does not get over them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _ORDER = {"parameter": 0, "input": 1, "forward": 2, "backward": 3}
 """What comes first in one step."""
+
+_OPERANDS = ("mat1", "self", "input")
+"""Names under which autograd saves the activations that an op was given."""
 
 _MOST_LEAVES = 64
 """Non-finite parameters whose common origin is looked for; more tell nothing new."""
@@ -88,11 +92,12 @@ def _from_event(run: Run, event: Event) -> Birth | None:
         return None  # masks hold -inf, and softmax takes it away again
     if payload["direction"] == "backward" and sick and _scaler_copes(run, event.backward):
         return None
-    placed = any(payload.get(key) for key in ("op", "module", "source"))
+    placed = any(payload.get(key) for key in ("op", "module", "source", "shape"))
     unseen = payload["direction"] == "input" and not placed  # a loss whose forward nobody watched, not a batch
+    direction = "input" if _took_bad_data(run, event) else payload["direction"]
     birth = Birth(
         event.backward,
-        "forward" if unseen else payload["direction"],
+        "forward" if unseen else direction,
         payload["value"],
         payload.get("op"),
         payload.get("module"),
@@ -105,6 +110,32 @@ def _from_event(run: Run, event: Event) -> Birth | None:
     if sick and row is not None:
         _extend(run, birth, row)
     return birth
+
+
+def _took_bad_data(run: Run, event: Event) -> bool:
+    """Whether the op that gave a NaN had been given one: by the batch, since nothing but weights lies behind it."""
+    saved = (event.payload.get("evidence") or {}).get("saved") or {}
+    bad = any(
+        not math.isfinite(float(limit))
+        for name in _OPERANDS
+        if name in saved
+        for limit in (saved[name]["min"], saved[name]["max"])
+    )
+    layout = _layout(run, event.backward) if bad else None
+    return layout is not None and any(
+        node.op == event.payload.get("op")
+        and node.module == event.payload.get("module")
+        and all(layout.of_weights[producer] for producer in layout.producers[place])
+        for place, node in enumerate(layout.nodes)
+    )
+
+
+def _layout(run: Run, backward: int) -> Layout | None:
+    """The graph recorded for a backward, if there is one."""
+    try:
+        return Layout(run.recording.snapshot(backward))
+    except GradtraceError:
+        return None
 
 
 def _extend(run: Run, birth: Birth, row: int) -> None:
@@ -155,11 +186,9 @@ def _from_statistics(run: Run) -> Iterable[Birth]:
 
 def _common_origin(run: Run, backward: int, names: list[str]) -> Node | None:
     """The node nearest to the leaves that all the named parameters get their gradient through."""
-    try:
-        snapshot = run.recording.snapshot(backward)
-    except GradtraceError:
+    layout = _layout(run, backward)
+    if layout is None:
         return None
-    layout = Layout(snapshot)
     places = [layout.leaves[name] for name in names[:_MOST_LEAVES] if name in layout.leaves]
     common = set.intersection(*(_sources(layout, place) for place in places)) if places else set()
     return layout.nodes[max(common, key=lambda place: layout.level[place])] if common else None

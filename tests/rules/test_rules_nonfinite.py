@@ -151,6 +151,28 @@ def test_without_events_the_place_is_what_all_reached_parameters_share():
     assert "or next to it" in finding.message
 
 
+@pytest.mark.parametrize(("upstream", "code"), [(False, "GT204"), (True, "GT201")])
+def test_a_nan_that_the_first_op_was_given_came_with_the_batch(upstream: bool, code: str):
+    recording = mlp()
+    recording.train(5, NAN)
+    tape = Tape()
+    linear = tape.op("AddmmBackward0", tape.op("MseLossBackward0", shape=()), module="layers.0")
+    tape.leaf("layers.0.weight", tape.op("TBackward0", linear))
+    if upstream:
+        tape.op("TanhBackward0", linear)
+    recording.graph(tape.snapshot(1))
+    saved = {"mat1": {"min": -math.inf, "max": 2.0}}
+    born(recording, 1, op="AddmmBackward0", module="layers.0", evidence={"saved": saved})
+    assert only(recording, code).where.module == "layers.0"
+
+
+def test_a_loss_whose_forward_nobody_watched_is_no_bad_batch():
+    recording = mlp()
+    recording.train(5, NAN, loss=math.nan)
+    born(recording, 1, "input", op=None, module=None, source=None, shape=[])
+    assert only(recording, "GT203").evidence["exact"] is False
+
+
 def test_a_norm_that_overflows_while_every_element_is_finite_is_no_infinity():
     recording = mlp()
     recording.train(3)
