@@ -26,6 +26,10 @@ that
 another op turns into a NaN. `log` of a mask of zeros and ones is the usual way to make one."""
 
 
+_UPSTREAM_LIMIT = 1_000
+"""Calls that are looked at to tell prepared data from what a model computed."""
+
+
 class ForwardBirth(NamedTuple):
     """The call of the forward whose inputs were finite and whose output is not, or the tensor that came in non-finite.
 
@@ -83,15 +87,32 @@ class _Finder:
         """Upstream from a non-finite tensor: first along NaN, then, where a NaN came of an infinity, along
         infinities."""
         tensor, before, call = root, len(self._calls), None
+        taker: Call | None = None
         while True:
             position = self._made_by(tensor, before)
             if position is None:
-                return None if call is None else self._came_in(tensor, call)
+                return None if call is None else self._came_in(tensor, taker or call)
             call = self._calls[position]
+            if any(output.requires_grad for output in call.outputs):
+                taker = call
             upstream = self._cause(call, tensor, position)
             if upstream is None:
-                return self._birth(call, tensor)
+                is_data = taker is not None and taker is not call and self._is_data(position)
+                return self._came_in(tensor, taker) if taker and is_data else self._birth(call, tensor)
             tensor, before = upstream, position
+
+    def _is_data(self, position: int) -> bool:
+        """Whether a call prepared data: outside all modules, and nothing upstream of it wants a gradient."""
+        waiting, seen = [position], set[int]()
+        while waiting and len(seen) < _UPSTREAM_LIMIT:
+            number = waiting.pop()
+            call = self._calls[number]
+            if call.module >= 0 or any(value.requires_grad for value in call.inputs):
+                return False
+            seen.add(number)
+            makers = (self._made_by(value, number) for value in call.inputs)
+            waiting += [maker for maker in makers if maker is not None and maker not in seen]
+        return True
 
     def _made_by(self, tensor: Tensor, before: int) -> int | None:
         positions = [position for position in self._maker.get(id(tensor), ()) if position < before]
@@ -141,14 +162,18 @@ class _Finder:
         return ForwardBirth(direction, _kind(tensor), taker, tuple(tensor.shape), evidence)
 
     def follow_saved(self, saved: Tensor) -> ForwardBirth | None:
-        """The birth of a non-finite tensor that a node saved, which is found again by its memory; None if it is meant."""
+        """The birth of a non-finite tensor that a node saved, found again by its memory; None where it is meant."""
         for position, call in enumerate(self._calls):
+            if not any(output.requires_grad for output in call.outputs):
+                continue
             for value in call.inputs:
                 if _is_float(value) and value.data_ptr() == saved.data_ptr() and value.shape == saved.shape:
                     if self._is_deliberate(value, position):
                         return None
-                    made = self._made_by(value, position + 1)
-                    return self._came_in(value, call) if made is None else self.follow(value)
+                    made = self._made_by(value, position)
+                    if made is None or self._is_data(made):
+                        return self._came_in(value, call)
+                    return self.follow(value)
         return None
 
 

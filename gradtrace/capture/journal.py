@@ -214,7 +214,8 @@ class Journal(TorchFunctionMode):
                 del self.overwrites[: CALL_LIMIT // 2]
 
     def _keep(self, name: str, site: int, args: Any, kwargs: Any, result: Any, frame: FrameType) -> None:
-        outputs = tuple(tensor for tensor in tensors_in(result) if tensor.is_floating_point() or tensor.is_complex())
+        changed = args[:1] if result is None else result  # `x[i] = y` returns nothing and makes x
+        outputs = tuple(tensor for tensor in tensors_in(changed) if tensor.is_floating_point() or tensor.is_complex())
         if not outputs:
             return
         inputs = tuple(tensors_in(args)) + (tuple(tensors_in(kwargs)) if kwargs else ())

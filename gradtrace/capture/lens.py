@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,6 +41,7 @@ class Lens:
         self.journal = Journal(sites, self.watch.now, self._switched_off)
         self.sightings = Sightings(registry, sites)
         self._switch = GlobalSwitch(sites)
+        self._thread = threading.get_ident()
         self._opaque = False
         self._resting = False
 
@@ -51,6 +53,8 @@ class Lens:
 
         def remove() -> None:
             self.shut()
+            # Where the mode cannot be reached (another thread pushed it) it stays, passive; the patches go all the same.
+            self.sightings.remove()
             for step in undo:
                 step()
 
@@ -63,7 +67,7 @@ class Lens:
 
     def open(self, *, lines: bool) -> None:
         """Look at the next forward, with source lines where asked."""
-        if self._opaque:
+        if self._opaque or threading.get_ident() != self._thread:
             return
         self.watch.install()
         if not lines:
@@ -92,7 +96,7 @@ class Lens:
 
         It cannot be while the program is inside a torch call that went through it, as `loss.backward()` does.
         """
-        if not (self.journal.passive and self.sightings.mode_on):
+        if not (self.journal.passive and self.sightings.mode_on) or threading.get_ident() != self._thread:
             return
         if self._resting:
             self._resting = False
@@ -105,7 +109,7 @@ class Lens:
     def rest(self, site: int) -> None:
         """An optimizer steps at `site`: its own arithmetic is many calls, none of them of interest."""
         self.settle()
-        if not self.sightings.mode_on or self._resting:
+        if not self.sightings.mode_on or self._resting or threading.get_ident() != self._thread:
             return
         self.journal.note_step(site)
         if private.mode_is_on_top(self.journal):

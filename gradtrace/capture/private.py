@@ -83,7 +83,7 @@ def _saved_names(node_type: type) -> tuple[str, ...]:
 
 
 def saved_tensors(node: Node) -> Iterator[Tensor]:
-    """The tensors that a node saved, as far as torch hands them out; see `saved_attributes` for when it may be asked."""
+    """The tensors that a node saved, as far as torch hands them out."""
     for name in saved_attributes(type(node)):
         try:
             value = getattr(node, name)
@@ -158,7 +158,7 @@ def pop_mode() -> None:
 
 
 def in_transform() -> bool:
-    """Whether a `torch.func` transform (`vmap`, `grad`, ...) is at work; its tensors have no values of their own yet."""
+    """Whether a `torch.func` transform (`vmap`, `grad`, ...) is at work, whose tensors have no values yet."""
     return torch._C._functorch.peek_interpreter_stack() is not None
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -373,16 +375,34 @@ class Registry:
 def _scopes(frame: FrameType | None) -> Iterable[tuple[str, Any]]:
     """Names and values that a person would call things by, seen from a frame: locals, attributes of `self`, globals."""
     while frame is not None:
-        local = frame.f_locals
+        local = _locals_of(frame)
         yield from ((name, value) for name, value in local.items() if name not in ("self", "cls"))
         owner = local.get("self")
         if owner is not None and hasattr(owner, "__dict__"):
             yield from vars(owner).items()
-        if frame.f_locals is frame.f_globals or frame.f_code.co_name == "<module>":
+        if frame.f_code.co_name == "<module>":
             return
         if frame.f_back is None or frame.f_back.f_globals is not frame.f_globals:
             yield from frame.f_globals.items()
         frame = frame.f_back
+
+
+def _locals_of(frame: FrameType) -> dict[str, Any]:
+    """A frame's variables, without leaving anything alive in it.
+
+    Before Python 3.13 `f_locals` of a function leaves a snapshot in the frame, which would keep the program's tensors until
+    the function returns; it is emptied again unless the program holds it itself.
+    """
+    local = frame.f_locals
+    copy = dict(local)
+    is_snapshot = frame.f_code.co_flags & inspect.CO_OPTIMIZED and local is not frame.f_globals
+    if is_snapshot and sys.version_info < (3, 13) and sys.getrefcount(local) <= _REFERENCES_OF_A_SNAPSHOT:
+        local.clear()
+    return copy
+
+
+_REFERENCES_OF_A_SNAPSHOT = 3
+"""The frame's own, the variable's and the argument's of `getrefcount`."""
 
 
 def _variable_name(frame: FrameType | None, thing: Any) -> str | None:
@@ -403,7 +423,7 @@ def _holder(frame: FrameType | None, contains: Callable[[nn.Module], bool]) -> t
     best_name: str | None = None
     best_size = 0
     seen: set[int] = set()
-    owner = None if frame is None else frame.f_locals.get("self")
+    owner = None if frame is None else _locals_of(frame).get("self")
     for name, value in [*_scopes(frame), (None, owner)]:
         if isinstance(value, nn.Module) and id(value) not in seen:
             seen.add(id(value))

@@ -253,7 +253,7 @@ class Tracer:
         if self._options.replay:
             self._consumed.free_overlap(graph)
         if running.armed or (running.structure < 0 and self._options.graph in ("changes", "all")):
-            running.builder = self._builder(graph, frame, read_saved=running.armed)
+            running.builder = self._builder(graph, frame, read_saved=running.armed and self._lens.sightings.mode_on)
         if running.structure < 0 and not running.armed:
             self._schedule.trigger()
         if running.armed and not running.flags & BackwardFlag.CREATE_GRAPH and self._options.graph != "off":
@@ -276,7 +276,7 @@ class Tracer:
 
     def _keep_values(self, running: Running, graph: LiveGraph) -> None:
         """Keep the numbers of a small graph for `gradtrace explain`."""
-        if len(running.roots) != 1 or not 0 < len(graph.nodes) <= NODES:
+        if not self._lens.sightings.mode_on or len(running.roots) != 1 or not 0 < len(graph.nodes) <= NODES:
             return
         sequences = (private.node_sequence(node) for node in graph.nodes)
         if any(number is not None and self._lens.sightings.is_hooked(number) for number in sequences):
