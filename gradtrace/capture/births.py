@@ -162,14 +162,12 @@ class _Finder:
         return ForwardBirth(direction, _kind(tensor), taker, tuple(tensor.shape), evidence)
 
     def follow_saved(self, saved: Tensor) -> ForwardBirth | None:
-        """The birth of a non-finite tensor that a node saved, found again by its memory; None where it is meant."""
+        """The birth of a non-finite tensor that a node saved, found again by its memory; None where nobody saw it."""
         for position, call in enumerate(self._calls):
             if not any(output.requires_grad for output in call.outputs):
                 continue
             for value in call.inputs:
                 if _is_float(value) and value.data_ptr() == saved.data_ptr() and value.shape == saved.shape:
-                    if self._is_deliberate(value, position):
-                        return None
                     made = self._made_by(value, position)
                     if made is None or self._is_data(made):
                         return self._came_in(value, call)

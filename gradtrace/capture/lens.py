@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -53,7 +54,7 @@ class Lens:
 
         def remove() -> None:
             self.shut()
-            # Where the mode cannot be reached (another thread pushed it) it stays, passive; the patches go all the same.
+            # A mode that another thread pushed stays there, passive; the patches go all the same.
             self.sightings.remove()
             for step in undo:
                 step()
@@ -130,9 +131,13 @@ class Lens:
             self._on_compiled()
 
     def _noting_compile(self, original: Any) -> Any:
+        lens = weakref.ref(self)  # the compiler keeps functions of torch that it once saw
+
         @functools.wraps(original)
         def compile_(*args: Any, **kwargs: Any) -> Any:
-            self.found_compiled()
+            alive = lens()
+            if alive is not None:
+                alive.found_compiled()
             return original(*args, **kwargs)
 
         return compile_

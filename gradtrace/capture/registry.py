@@ -390,8 +390,8 @@ def _scopes(frame: FrameType | None) -> Iterable[tuple[str, Any]]:
 def _locals_of(frame: FrameType) -> dict[str, Any]:
     """A frame's variables, without leaving anything alive in it.
 
-    Before Python 3.13 `f_locals` of a function leaves a snapshot in the frame, which would keep the program's tensors until
-    the function returns; it is emptied again unless the program holds it itself.
+    Before Python 3.13 `f_locals` of a function leaves a snapshot in the frame, which would keep the program's tensors
+    until the function returns; it is emptied again unless the program holds it itself.
     """
     local = frame.f_locals
     copy = dict(local)

@@ -104,13 +104,16 @@ class _Running:
             weakref.finalize(self.trace, _remove, path)
         self._tracer = Tracer(options, self._writer, models, self._look, _say)
         self.trace._tracer = self._tracer
-        self._tracer.start()
+        try:
+            self._tracer.start()
+        except Exception as error:  # a fault of ours must not keep the program from running
+            self._tracer.disarm(error)
 
     def stop(self, kind: type[BaseException] | None) -> None:
         """Take the hooks off, diagnose the whole run, and close the file."""
         self._tracer.stop()
         try:
-            found = self._diagnose(self.trace)
+            found = self._diagnose()
             self._writer.put_findings(found)
             if kind is None or not issubclass(kind, FindingRaised):
                 self._tell(found, may_raise=kind is None)
@@ -119,9 +122,19 @@ class _Running:
             self.trace._refresh()
             self.trace._writer = self.trace._tracer = None
 
-    def _diagnose(self, trace: LiveTrace) -> list[Finding]:
+    def _diagnose(self) -> list[Finding]:
+        """The findings of the whole run; none where a rule fails, which is said once."""
         options = self._options
-        return trace.diagnose(select=options.select, ignore=options.ignore, thresholds=options.thresholds)
+        try:
+            return self.trace.diagnose(select=options.select, ignore=options.ignore, thresholds=options.thresholds)
+        except Exception as error:  # a fault in a rule must not hide the program's result
+            self._give_up_rules(error)
+            return []
+
+    def _give_up_rules(self, error: Exception) -> None:
+        if not self._rules_failed:
+            self._rules_failed = True
+            _say(f"gradtrace: a rule failed ({type(error).__name__}: {error}); the trace itself is kept")
 
     def _look(self, urgent: bool) -> None:
         """Look at the rules while the program trains, where that is due."""
@@ -134,8 +147,7 @@ class _Running:
         try:
             found = self._live_findings()
         except Exception as error:  # a fault in a rule must not reach the program's training
-            self._rules_failed = True
-            _say(f"gradtrace: a rule failed ({type(error).__name__}: {error}); no more findings while the program runs")
+            self._give_up_rules(error)
             return
         cost = time.perf_counter() - now
         self._next_look = time.perf_counter() + max(1.0, LIVE_SHARE * cost)
@@ -218,6 +230,7 @@ def _facts(options: Options) -> dict[str, Any]:
         "argv": list(sys.argv),
         "folder": str(Path.cwd()),
         "started": time.time(),
+        "seed": torch.initial_seed(),
         "rank": None if rank is None else int(rank),
         "world_size": int(os.environ.get("WORLD_SIZE", "1")),
         "options": {

@@ -4,6 +4,7 @@ matter."""
 from __future__ import annotations
 
 import sys
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -134,10 +135,13 @@ def _reaches(cut: Cut, sequences: set[int]) -> bool:
 
 
 def _entering(original: Any, journal: Journal) -> Any:
+    watching = weakref.ref(journal)  # the compiler keeps functions of torch that it once saw
+
     def from_numpy(array: Any) -> Any:
         tensor = original(array)
-        if not journal.passive:
-            journal.note_entry(tensor)
+        alive = watching()
+        if alive is not None and not alive.passive:
+            alive.note_entry(tensor)
         return tensor
 
     return from_numpy
