@@ -55,8 +55,9 @@ def profile(graph: Graph) -> Profile:
 
 
 def _norms_from_root(graph: Graph) -> Iterable[float]:
-    """Finite positive norms of ops, breadth first from the roots."""
+    """Finite positive norms of ops, breadth first from the roots, or in a part without them from where it begins."""
     roots = [root for root in graph.graph.get("roots", ()) if root in graph]
+    roots = roots or [node for node, degree in graph.in_degree() if not degree]
     seen, queue = set(roots), deque(roots)
     while queue:
         node = queue.popleft()

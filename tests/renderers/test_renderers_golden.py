@@ -1,6 +1,6 @@
 """Drawings as they were when somebody last looked at them.
 
-After a wanted change: `GRADTRACE_UPDATE_GOLDEN=1 pytest tests/renderers/test_renderers_golden.py`, then look at the files.
+After a wanted change run `GRADTRACE_UPDATE_GOLDEN=1 pytest tests/renderers/test_renderers_golden.py` and look at them.
 """
 
 from __future__ import annotations
