@@ -103,13 +103,14 @@ class Trace:
         self._refresh()
         return self._recordings
 
-    def recording(self, rank: int = 0) -> Recording:
-        """The data of one rank. Raises GradtraceError where there is no such rank."""
+    def recording(self, rank: int | None = None) -> Recording:
+        """The data of one rank, by default of the first. Raises GradtraceError where there is no such rank."""
         found = self.recordings
+        if rank is None:
+            return found[0]
         for position, recording in enumerate(found):
-            if recording.meta.get("rank", position) == rank or (
-                rank == position and recording.meta.get("rank") is None
-            ):
+            own = recording.meta.get("rank")
+            if rank == (position if own is None else own):
                 return recording
         raise GradtraceError(f"{self.path} has no rank {rank} (it has {len(found)})")
 
@@ -154,7 +155,7 @@ class Trace:
         }
         return diagnose(found[0], **settings) if len(found) == 1 else diagnose_ranks(found, **settings)
 
-    def graph(self, backward: int = -1, *, rank: int = 0) -> Graph:
+    def graph(self, backward: int = -1, *, rank: int | None = None) -> Graph:
         """The autograd graph behind a backward (negative counts from the end) as a networkx MultiDiGraph.
 
         Where that backward's own graph was not stored, the nearest one of the same structure. Raises GradtraceError
@@ -168,7 +169,7 @@ class Trace:
             rows_until(recording, backward)
         return to_networkx(recording.snapshot(backward), recording.meta)
 
-    def gradients(self, statistic: str = "norm", *, rank: int = 0) -> Gradients:
+    def gradients(self, statistic: str = "norm", *, rank: int | None = None) -> Gradients:
         """One of `model.STATISTICS` for every backward and parameter. Raises GradtraceError for an unknown name."""
         recording = self.recording(rank)
         values = recording.statistic(statistic)
@@ -179,7 +180,7 @@ class Trace:
         path: str | os.PathLike[str],
         backward: int = -1,
         *,
-        rank: int = 0,
+        rank: int | None = None,
         style: str = "gradtrace",
         format: str | None = None,
         **options: Any,
@@ -198,7 +199,13 @@ class Trace:
         return out
 
     def draw(
-        self, backward: int = -1, *, format: str = "svg", rank: int = 0, style: str = "gradtrace", **options: Any
+        self,
+        backward: int = -1,
+        *,
+        format: str = "svg",
+        rank: int | None = None,
+        style: str = "gradtrace",
+        **options: Any,
     ) -> str | bytes:
         """The document that `render` writes: bytes for png and pdf, else text."""
         graph = self.graph(backward, rank=rank)
@@ -214,14 +221,15 @@ class Trace:
         assert not isinstance(document, Path)  # noqa: S101  no file was asked for
         return document
 
-    def report(self, path: str | os.PathLike[str], *, rank: int = 0) -> Path:
+    def report(self, path: str | os.PathLike[str], *, rank: int | None = None) -> Path:
         """Write one self-contained HTML page about the trace.
 
         Raises MissingToolError without bokeh, GradtraceError where the file cannot be written.
         """
         from gradtrace.renderers.page import report
 
-        return report(self, path, rank=rank)
+        first = self.recordings[0].meta.get("rank") or 0
+        return report(self, path, rank=first if rank is None else rank)
 
     def _text(self, *, width: int, color: bool = False) -> str:
         from gradtrace.renderers.text import render_text

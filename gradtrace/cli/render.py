@@ -45,7 +45,7 @@ def _depth(value: str) -> str | int:
 )
 @click.option("--format", type=click.Choice(FORMATS), help="By default the ending of FILE, svg without one.")
 @click.option("--rankdir", type=click.Choice(["TB", "LR", "BT", "RL"]), default="TB", help="Where the gradient runs.")
-@click.option("--rank", type=click.IntRange(min=0), default=0, help="Of a folder of ranks.")
+@click.option("--rank", type=click.IntRange(min=0), help="Of a folder of ranks.")
 @trace_argument
 def command(trace: Path, out: Path | None, format: str | None, backward: int, **options: Any) -> None:
     """Draw the autograd graph behind a backward of TRACE, with the gradients that flowed through it.

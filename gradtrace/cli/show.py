@@ -58,16 +58,16 @@ def command(
     if backward is not None and step is not None:
         raise click.UsageError("--backward and --step exclude each other", click.get_current_context())
     recorded = load(trace)
-    recording = recorded.recording(rank or 0)
+    recording = recorded.recording(rank)
     if step is not None:
         backward = backward_of_step(recording, step)
     groups = by_parameter(recording.parameters) if everything or format == "csv" else None
     rows = max(8, terminal_size()[1] - _CHROME)
     choice = LayerChoice(backward, sort, groups, rows)
-    write(_document(recorded, rank or 0, choice, format, RuleOptions(**rules)), out)
+    write(_document(recorded, rank, choice, format, RuleOptions(**rules)), out)
 
 
-def _document(trace: Trace, rank: int, choice: LayerChoice, format: str, rules: RuleOptions) -> str:
+def _document(trace: Trace, rank: int | None, choice: LayerChoice, format: str, rules: RuleOptions) -> str:
     from gradtrace.renderers import layer_files
     from gradtrace.renderers.findings import Verdict
     from gradtrace.renderers.text import chosen_layers, render_text

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
+_MOST_STRUCTURES = 8
+"""Snapshots that are read for the gains; a program whose graph changes every time has too many."""
+
 SORTS = ("model", "name", "gradient", "update", "gain", "dead")
 """Orders of the rows: as in the model, by name, or by a number with the smallest first (`dead`: the largest first)."""
 
@@ -227,6 +230,10 @@ def _total(values: Floats | None, ids: Sequence[int]) -> int | None:
 
 
 def _gains(recording: Recording, names: Sequence[str], rows: int) -> dict[str, float]:
+    """From the newest measured snapshot of each structure: several models, or losses, take turns in one program."""
     last = int(recording.backwards()["number"][rows - 1]) if rows else 0
-    measured = [ref.backward for ref in recording.snapshots if ref.measured and ref.backward <= last]
-    return module_gains(recording.snapshot(measured[-1]), names) if measured else {}
+    measured = {ref.structure: ref.backward for ref in recording.snapshots if ref.measured and ref.backward <= last}
+    gains: dict[str, float] = {}
+    for backward in sorted(measured.values())[-_MOST_STRUCTURES:]:
+        gains |= module_gains(recording.snapshot(backward), names)
+    return gains

@@ -134,6 +134,7 @@ def test_ranks_share_a_folder(train, tmp_path):
         done = train(env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": str(rank)})
         assert done.returncode == 0
         assert ("next:" in done.stderr) == (rank == 0)
+        assert "Error" not in done.stderr
     trace = gradtrace.load(tmp_path / "train.gradtrace")
     assert [recording.meta["rank"] for recording in trace.recordings] == [0, 1]
 
