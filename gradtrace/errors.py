@@ -20,7 +20,7 @@ class MissingToolError(GradtraceError):
     """An optional program or package is needed and not installed; the message names it and how to get it."""
 
 
-class FindingRaised(GradtraceError):
+class FindingRaised(GradtraceError):  # noqa: N818  it is a finding that was raised, no error of gradtrace
     """Raised at the faulty step by `on_finding="raise"`. `finding` is the diagnosis."""
 
     def __init__(self, finding: Finding) -> None:

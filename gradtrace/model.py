@@ -184,12 +184,12 @@ BACKWARD = np.dtype(
 """One record a backward."""
 
 STATISTICS = ("norm", "max", "zeros")
-"""Recorded for every parameter at every backward, float32: L2 norm of `.grad` as the backward left it (`ABSENT` where the
-backward brought none), largest absolute value, share of exact zeros (NaN where not measured)."""
+"""Recorded for every parameter at every backward, float32: L2 norm of `.grad` as the backward left it (`ABSENT` where
+the backward brought none), largest absolute value, share of exact zeros (NaN where not measured)."""
 
 SAMPLES = ("weight_norm", "update_norm", "dead_units", "units", "identical_rows", "subnormal")
-"""Recorded now and then, per parameter. `weight_norm` and `update_norm` are taken at optimizer steps (before the step, of
-the real change); `dead_units` of `units` got exactly zero gradient over the whole window that ends at the backward;
+"""Recorded now and then, per parameter. `weight_norm` and `update_norm` are taken at optimizer steps (before the step,
+of the real change); `dead_units` of `units` got exactly zero gradient over the whole window that ends at the backward;
 `identical_rows` is 1 where all rows of the gradient are equal in every backward of the window; `subnormal` is the share
 of non-zero elements below the dtype's smallest normal number."""
 

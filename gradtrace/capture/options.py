@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from gradtrace.model import Finding
+from gradtrace.rules import check_codes
+from gradtrace.rules.thresholds import Thresholds
 
 GRAPH_CHOICES = ("changes", "first", "all", "off")
 ON_FINDING_CHOICES = ("warn", "raise", "ignore")
@@ -53,6 +55,9 @@ class Options:
         if not (callable(on_finding) or on_finding in ON_FINDING_CHOICES):
             choices = ", ".join(ON_FINDING_CHOICES)
             raise GradtraceError(f"on_finding={on_finding!r}: expected one of {choices} or a function of a finding")
+        check_codes(select)
+        check_codes(ignore)
+        Thresholds.of(thresholds)
         return cls(
             None if out is None else Path(out),
             every,

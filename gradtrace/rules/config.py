@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,11 +11,6 @@ from typing import Any
 from gradtrace.errors import GradtraceError
 from gradtrace.rules.selection import split_codes
 from gradtrace.rules.thresholds import Thresholds
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _KEYS = ("select", "ignore", "thresholds")
 
