@@ -15,6 +15,7 @@ from gradtrace.pytest_support.settings import Settings, add_options, wanted
 if TYPE_CHECKING:
     from gradtrace.capture.session import LiveTrace
     from gradtrace.pytest_support.recorder import Recorder
+    from gradtrace.pytest_support.snapshots import GradientSnapshots
 
 _RECORDER: pytest.StashKey[Recorder] = pytest.StashKey()
 _MARKER = (
@@ -49,6 +50,14 @@ def gradtrace(request: pytest.FixtureRequest) -> Generator[LiveTrace, None, None
         yield recorder.start()
     finally:
         recorder.close()
+
+
+@pytest.fixture
+def gradtrace_snapshot(request: pytest.FixtureRequest) -> GradientSnapshots:
+    """Compares the gradients of a loss with those kept beside the test: `gradtrace_snapshot(model, loss)`."""
+    from gradtrace.pytest_support.snapshots import GradientSnapshots
+
+    return GradientSnapshots(request.node)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -33,7 +33,7 @@ def assert_gradients_flow(model: nn.Module, loss: Tensor, *, ignore: Iterable[st
             f"the loss has no graph: no gradient can flow to {counted(len(wanted), 'parameter')} of "
             f"{type(model).__name__}; it was computed under no_grad, detached, or from tensors that need no gradient"
         )
-    gradients, snapshot = _gradients(model, loss, list(wanted.values()))
+    gradients, snapshot = measure_gradients(model, loss, list(wanted.values()))
     problems = list(_problems(dict(zip(wanted, gradients, strict=True)), snapshot))
     if problems:
         raise AssertionError("\n  ".join([f"gradients do not flow to all of {type(model).__name__}", *problems]))
@@ -101,7 +101,7 @@ def _wanted(model: nn.Module, ignore: tuple[str, ...]) -> dict[str, nn.Parameter
     }
 
 
-def _gradients(
+def measure_gradients(
     model: nn.Module, loss: Tensor, parameters: Sequence[Tensor]
 ) -> tuple[Sequence[Tensor | None], Snapshot]:
     """The gradients, and the measured graph they came through."""

@@ -88,6 +88,9 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--gradtrace-dir", metavar="DIR", default=None, help="Keep the trace and a picture of each failing test in DIR."
     )
+    group.addoption(
+        "--gradtrace-update", action="store_true", help="Keep the gradients that gradtrace_snapshot compares with."
+    )
     parser.addini("gradtrace", "Trace every test.", type="bool", default=False)
     parser.addini("gradtrace_fail_on", "Fail traced tests on these findings.", type="string", default="")
     parser.addini("gradtrace_dir", "Keep the trace and a picture of each failing test here.", type="string", default="")
