@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow lint check evaluate bench docs clean
+.PHONY: help setup demo test slow lint check evaluate bench docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -35,6 +35,8 @@ $(VENV)/.demo: pyproject.toml $(VENV)/.torch
 $(VENV)/.dev: pyproject.toml $(VENV)/.torch
 	$(PIP) --editable '.[dev]'
 	@touch $@
+
+setup: $(VENV)/.dev ## the environment that the rest needs
 
 demo: $(VENV)/.demo ## trace the digits example; verdict, picture and trace
 	@mkdir -p demo

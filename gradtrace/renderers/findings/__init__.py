@@ -12,6 +12,7 @@ from gradtrace.model import Finding
 FORMATS = ("text", "json", "github", "sarif", "junit")
 """For people, for programs, for GitHub's annotations, for code scanning, for CI servers."""
 
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What the rules said about one trace."""
