@@ -37,7 +37,7 @@ class StepWithoutGradient(Rule):
         limits = run.thresholds.loop
         for optimizer in run.optimizers:
             steps = run.protocol.steps(optimizer.id)
-            idle = ~steps.has(StepFlag.FRESH)
+            idle = ~steps.has(StepFlag.FRESH) & ~steps.inside
             discarded = steps.has(StepFlag.CLEARED) & ~steps.has(StepFlag.FORWARD_SINCE_CLEAR)
             if len(steps) < limits.steps:
                 continue

@@ -13,6 +13,9 @@ from gradtrace.rules.protocol import Steps
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line
 
+_CLOSURES = ("LBFGS",)
+"""Optimizers that call their closure, with its clearing and its backward, several times a step."""
+
 _STEPS = (LoopKind.STEP, LoopKind.SCALER_STEP)
 """A GradScaler's step counts although it may skip the optimizer's."""
 
@@ -66,7 +69,11 @@ def _before_step(run: Run, optimizer: Optimizer, steps: Steps, lost: Rows) -> Dr
 
 def _in_accumulation(run: Run, optimizer: Optimizer, steps: Steps) -> Iterable[Draft]:
     """Micro-batches of the line that the step uses, cleared before the next one is added."""
-    if len(run.optimizers) > 1 or len(run.protocol.rows(LoopKind.BACKWARD)) < 3 * run.thresholds.loop.steps:
+    if (
+        optimizer.type in _CLOSURES
+        or len(run.optimizers) > 1
+        or len(run.protocol.rows(LoopKind.BACKWARD)) < 3 * run.thresholds.loop.steps
+    ):
         return
     wasted, used, clear_sites = _tally(run, steps)
     if used >= run.thresholds.loop.steps and wasted >= 2 * used:

@@ -17,6 +17,8 @@ class Steps:
 
     records: Records
     rows: Rows
+    inside: Mask
+    """(steps,): taken by a hook while a backward ran, on gradients that are fresh though not on record yet."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -63,11 +65,23 @@ class Protocol:
     def _steps(self) -> dict[int, Steps]:
         subjects = self.records["subject"][self.step_rows]
         rows = {int(subject): self.step_rows[subjects == subject] for subject in np.unique(subjects)}
-        return {subject: Steps(self.records[mine], mine) for subject, mine in rows.items()}
+        return {subject: Steps(self.records[mine], mine, self._inside(mine)) for subject, mine in rows.items()}
+
+    def _inside(self, rows: Rows) -> Mask:
+        """Which rows stand before the record of the backward that had begun before them: it ends after them."""
+        ends = self.rows(LoopKind.BACKWARD)
+        if not len(ends):
+            return np.zeros(len(rows), bool)
+        numbers = self.records["backward"][ends]
+        order = np.argsort(numbers, kind="stable")
+        begun = self.records["backward"][rows]
+        at = np.minimum(np.searchsorted(numbers[order], begun), len(ends) - 1)
+        inside: Mask = (numbers[order[at]] == begun) & (ends[order[at]] > rows)
+        return inside
 
     def steps(self, optimizer: int) -> Steps:
         """The steps of one optimizer."""
-        return self._steps.get(optimizer, Steps(self.records[:0], np.empty(0, np.intp)))
+        return self._steps.get(optimizer, Steps(self.records[:0], np.empty(0, np.intp), np.empty(0, bool)))
 
     def step_count(self, optimizer: int) -> int:
         return len(self.steps(optimizer))

@@ -86,13 +86,17 @@ class Synthetic:
         nodes: int = 0,
         loss_scale: float = 1.0,
         number: int | None = None,
+        record: bool = True,
     ) -> int:
-        """One backward; without `norms` every parameter gets a gradient of norm one."""
+        """One backward; without `norms` every parameter gets a gradient of norm one.
+
+        `record` writes the loop record, which stands where the backward ends."""
         number = number or (int(self._backwards[-1][0]) + 1 if self._backwards else 1)
         row = (number, 0, 0, self._steps, float(number), loss, loss_scale, nodes, -1, flags, site, 0.0, 0.0)
         self._backwards.append(row)
         self._norms.append(dict.fromkeys(range(len(self.parameters)), 1.0) if norms is None else dict(norms))
-        self.loop_event(LoopKind.BACKWARD, site=site)
+        if record:
+            self.loop_event(LoopKind.BACKWARD, site=site)
         return number
 
     def step(

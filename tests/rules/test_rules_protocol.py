@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from builder import BACKWARD_LINE, CLIP_LINE, STEP_LINE, ZERO_LINE, Synthetic, Tape, alarms, found, mlp, only
@@ -73,6 +75,27 @@ def test_an_optimizer_that_idles_every_other_iteration_is_healthy():
     for turn in range(20):
         recording.backward()
         recording.step(flags=NO_GRAD if turn % 2 else FRESH)
+    assert not found(recording)
+
+
+def test_steps_taken_by_hooks_during_the_backward_are_healthy():
+    recording = mlp()
+    for _ in range(5):
+        recording.backward(record=False)
+        recording.step(flags=StepFlag(0))
+        recording.zero_grad()
+        recording.loop_event(LoopKind.BACKWARD)
+    assert not found(recording)
+
+
+def test_a_closure_that_is_called_several_times_a_step_is_healthy():
+    recording = mlp()
+    recording.optimizers[0] = replace(recording.optimizers[0], type="LBFGS")
+    for _ in range(5):
+        for _ in range(20):
+            recording.zero_grad()
+            recording.backward()
+        recording.step()
     assert not found(recording)
 
 
