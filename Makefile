@@ -60,10 +60,11 @@ lint: $(VENV)/.dev ## ruff, mypy --strict, import-linter
 check: lint test ## lint and test
 
 evaluate: $(VENV)/.dev ## the verdicts on known faults and healthy programs
-	$(BIN)/python benchmarks/evaluate.py
+	$(BIN)/python tests/cases/evaluate.py
 
 bench: $(VENV)/.dev ## what tracing costs
 	$(BIN)/python benchmarks/overhead.py
+	$(BIN)/python benchmarks/graph.py
 
 docs: $(VENV)/.dev ## the command line reference, and the pages in docs/_build
 	$(BIN)/python scripts/cli_reference.py
