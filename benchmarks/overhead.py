@@ -1,0 +1,251 @@
+"""What tracing costs: steps with gradtrace over the same steps without it.
+
+Traced and untraced blocks of steps alternate in one process on the same model; each figure is the ratio of the medians.
+A traced block begins with a warm-up, since the first backwards are looked at closely by design; what such a close look
+costs is the mode "measured". Run it on an otherwise idle machine:
+
+    python benchmarks/overhead.py [--models tiny,transformer] [--modes default,replay] [--markdown docs/costs.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import gradtrace
+
+WARM_UP = 21
+"""Traced steps before the timed ones: the closely watched backwards 1, 2, 3, 5, 10 and 20 lie in them."""
+
+MODES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "replay": {"replay": True},
+    "measured": {"graph": "all"},
+}
+BUDGETS = {
+    ("transformer", "default"): 1.03,
+    ("transformer_large", "default"): 1.03,
+    ("tiny", "default"): 1.20,
+    ("transformer", "measured"): 2.0,
+    ("transformer_large", "measured"): 2.0,
+    ("transformer", "replay"): 1.06,
+    ("transformer", "default/floor"): 1.03,
+    ("transformer_large", "default/floor"): 1.03,
+}
+
+
+@dataclass
+class Work:
+    """A model and what one step of it is given."""
+
+    model: nn.Module
+    loss: Callable[[nn.Module], Tensor]
+
+    def __post_init__(self) -> None:
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-4)
+        self.parameters = list(self.model.parameters())
+
+    def step(self) -> None:
+        """One training step."""
+        self.optimizer.zero_grad()
+        self.loss(self.model).backward()
+        self.optimizer.step()
+
+    def step_with_norms(self) -> None:
+        """The same, followed by one multi-tensor norm over all gradients: the floor."""
+        self.step()
+        torch._foreach_norm([parameter.grad for parameter in self.parameters if parameter.grad is not None])
+
+    def step_with_items(self) -> None:
+        """The same with what people write by hand: a norm and an `item()` a parameter."""
+        self.optimizer.zero_grad()
+        self.loss(self.model).backward()
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad.norm().item()
+        self.optimizer.step()
+
+    def step_with_anomaly_detection(self) -> None:
+        """The same under `torch.autograd.detect_anomaly`."""
+        with torch.autograd.detect_anomaly():
+            self.step()
+
+
+PEERS: dict[str, Callable[[Work], None]] = {
+    "floor": Work.step_with_norms,
+    "norm().item()": Work.step_with_items,
+    "detect_anomaly": Work.step_with_anomaly_detection,
+}
+
+
+class Transformer(nn.Module):
+    """A language model over 256 tokens."""
+
+    def __init__(self, width: int, layers: int, heads: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(256, width)
+        block = nn.TransformerEncoderLayer(width, heads, 4 * width, batch_first=True, norm_first=True)
+        self.encoder = nn.TransformerEncoder(block, layers, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.head = nn.Linear(width, 256, bias=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return self.head(self.encoder(self.embedding(tokens)))
+
+
+class Experts(nn.Module):
+    """Eight experts, each token through one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.router = nn.Linear(64, 8)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(64, 256), nn.ReLU(), nn.Linear(256, 64)) for _ in range(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.router(x).softmax(-1)
+        chosen = weights.argmax(-1)
+        result = torch.zeros_like(x)
+        for number, expert in enumerate(self.experts):
+            rows = (chosen == number).nonzero()[:, 0]
+            if len(rows):
+                result = result.index_add(0, rows, expert(x[rows]) * weights[rows, number, None])
+        return result
+
+
+def _regression(model: nn.Module, inputs: Callable[[], Tensor]) -> Work:
+    return Work(model, lambda net: net(inputs()).square().mean())
+
+
+def _language(model: nn.Module) -> Work:
+    def loss(net: nn.Module) -> Tensor:
+        tokens = torch.randint(0, 256, (8, 65))
+        return F.cross_entropy(net(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
+
+    return Work(model, loss)
+
+
+def _tiny() -> Work:
+    layers = [layer for _ in range(500) for layer in (nn.Linear(15, 15), nn.Tanh())]
+    return _regression(nn.Sequential(*layers), lambda: torch.randn(8, 15))
+
+
+def _cnn() -> Work:
+    body = [nn.Conv2d(3, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 64, 3, stride=2), nn.ReLU()]
+    model = nn.Sequential(*body, nn.Conv2d(64, 64, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.LazyLinear(10))
+    model(torch.randn(1, 3, 32, 32))
+    return _regression(model, lambda: torch.randn(32, 3, 32, 32))
+
+
+def _lstm() -> Work:
+    model = nn.LSTM(32, 64, 2, batch_first=True)
+    return Work(model, lambda net: net(torch.randn(16, 50, 32))[0].square().mean())
+
+
+WORKS: dict[str, Callable[[], Work]] = {
+    "tutorial": lambda: _regression(nn.Linear(1, 1), lambda: torch.randn(4, 1)),
+    "mlp": lambda: _regression(
+        nn.Sequential(nn.Linear(256, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)),
+        lambda: torch.randn(128, 256),
+    ),
+    "cnn": _cnn,
+    "lstm": _lstm,
+    "experts": lambda: _regression(Experts(), lambda: torch.randn(256, 64)),
+    "tiny": _tiny,
+    "transformer": lambda: _language(Transformer(132, 6, 4)),
+    "transformer_large": lambda: _language(Transformer(576, 8, 8)),
+}
+
+
+def timed(action: Callable[[], None], steps: int) -> list[float]:
+    """Seconds of each of so many steps."""
+    found = []
+    for _ in range(steps):
+        began = time.perf_counter()
+        action()
+        found.append(time.perf_counter() - began)
+    return found
+
+
+def measure(work: Work, steps: int, rounds: int, modes: list[str]) -> dict[str, float]:
+    """Median seconds a step: untraced ("plain"), in each mode, and with each peer; rounds of all of them in turn."""
+    seconds: dict[str, list[float]] = {}
+    timed(work.step, 3)
+    for _ in range(rounds):
+        seconds.setdefault("plain", []).extend(timed(work.step, steps))
+        for mode in modes:
+            with gradtrace.trace(on_finding="ignore", **MODES[mode]):
+                timed(work.step, WARM_UP)
+                seconds.setdefault(mode, []).extend(timed(work.step, steps))
+        for name, action in PEERS.items():
+            seconds.setdefault(name, []).extend(timed(lambda action=action: action(work), steps))
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def table(results: dict[str, tuple[Work, dict[str, float]]], modes: list[str]) -> str:
+    """A Markdown table of ratios to the untraced step; a budget stands in brackets beside what it bounds."""
+    heads = ["model", "parameters", "tensors", "step, ms", *modes, "default/floor", *PEERS]
+    lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
+    for name, (work, medians) in results.items():
+        plain = medians["plain"]
+        ratios = {key: value / plain for key, value in medians.items()}
+        if "default" in modes:
+            ratios["default/floor"] = medians["default"] / medians["floor"]
+        cells = [name, f"{sum(p.numel() for p in work.parameters):,}", str(len(work.parameters)), f"{plain * 1e3:.2f}"]
+        for head in heads[4:]:
+            budget = BUDGETS.get((name, head))
+            bound = f" (<= {budget:.2f})" if budget else ""
+            cells.append(f"{ratios[head]:.3f}{bound}" if head in ratios else "-")
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """The machine in one line."""
+    software = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{platform.machine()}, {platform.system()}, {software}, 1 thread"
+
+
+def write_table(path: Path, text: str) -> None:
+    """Put the table between the marks of a page."""
+    page = path.read_text()
+    head, _, rest = page.partition("<!-- table:begin -->")
+    _, _, tail = rest.partition("<!-- table:end -->")
+    path.write_text(f"{head}<!-- table:begin -->\n{text}\n<!-- table:end -->{tail}")
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(WORKS), help="names, by comma")
+    parser.add_argument("--modes", default=",".join(MODES), help="names, by comma")
+    parser.add_argument("--steps", type=int, default=10, help="timed steps a block")
+    parser.add_argument("--rounds", type=int, default=7, help="blocks of each kind")
+    parser.add_argument("--markdown", type=Path, help="page to write the table into")
+    options = parser.parse_args()
+    warnings.filterwarnings("ignore", message="Anomaly Detection")
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    modes = options.modes.split(",")
+    results = {}
+    for name in options.models.split(","):
+        work = WORKS[name]()
+        results[name] = (work, measure(work, options.steps, options.rounds, modes))
+        print(table({name: results[name]}, modes).splitlines()[-1], flush=True)
+    text = f"{table(results, modes)}\n\n{machine()}."
+    print(f"\n{text}")
+    if options.markdown:
+        write_table(options.markdown, text)
+
+
+if __name__ == "__main__":
+    main()
