@@ -109,8 +109,8 @@ def mark(graph: Graph, findings: Sequence[Finding]) -> Graph:
 
 
 def locate(graph: Graph, where: Where) -> list[int]:
-    """The nodes that fit a place best: its parameter; else its op and source line; else its module."""
-    for fits in (_fits_parameter, _fits_op, _fits_module):
+    """The nodes that fit a place best: its op and source line; else its parameter; else its module."""
+    for fits in (_fits_op, _fits_parameter, _fits_module):
         found = [node for node, facts in graph.nodes(data=True) if fits(facts, where)]
         if found:
             return found

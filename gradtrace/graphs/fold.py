@@ -22,9 +22,9 @@ from gradtrace.graphs.types import LEAVES, Facts, Graph, is_view
 BUDGET = 60
 """Boxes that a person takes in on one page."""
 
-WHOLE = 0.5
-"""Share of the budget up to which a graph is shown with every leaf and view as a node: it then has an op or two a
-layer, and they are what the reader of a small graph came for."""
+FEW = 0.5
+"""Share of the budget up to which a graph is shown op by op, and before that with every leaf and view as a node: with
+so few, the ops are what the reader came for. Beyond, equal layers had better be one."""
 
 LEAVES_AN_OP = 6
 """By how much `prune` may shrink a graph: an op seldom has more leaves and views than that."""
@@ -123,15 +123,16 @@ class Folder:
 
     def fit(self, budget: int, keep: frozenset[str]) -> Graph:
         """The most detailed view within `budget`."""
-        if len(self.graph) <= budget * WHOLE:
+        if len(self.graph) <= budget * FEW:
             return self.graph
-        if len(self.graph) <= budget * LEAVES_AN_OP and len(small := prune(self.graph)) <= budget:
+        small = prune(self.graph) if len(self.graph) <= budget * LEAVES_AN_OP else self.graph
+        if len(small) <= budget * FEW:
             return small
         for depth in self._promising(budget, keep):
             folded = prune(self.fold(Cut(None, depth, keep)))
             if len(folded) <= budget:
                 return folded
-        return self._gather(budget, keep)
+        return small if len(small) <= budget else self._gather(budget, keep)
 
     def _promising(self, budget: int, keep: frozenset[str]) -> list[int]:
         """Depths worth trying, deepest first: those that give at most `budget` nodes, calls and leaves not counted."""

@@ -13,22 +13,35 @@ from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.escape import html
 from gradtrace.renderers.drawing.scale import Scale
 
+Entry = tuple[str, int, str]
+"""Colour, height of the bar and text of one entry of the legend."""
+
 WIDEST = 72
-"""Characters of a line of the heading; a wider one would pull the legend apart."""
+"""Characters of a line of the heading."""
+
+BAR, GAP = 22, 12
+"""Width of a legend's bar, and of what is left free around its text, in points."""
 
 
 def heading(graph: Graph, scale: Scale) -> str:
     """An HTML-like table: which backward, its loss and counts, then what the colours mean."""
-    cells = [cell for entry in _entries(graph, scale) for cell in (_swatch(*entry[:2]), _text(entry[2]))]
+    entries = list(_entries(graph, scale))
     lines = [line for text in (graph.graph.get("view", ""), subtitle(graph)) for line in textwrap.wrap(text, WIDEST)]
-    span = f'colspan="{len(cells) + 1}" align="left"'
+    span = f'colspan="{2 * len(entries) + 1}" align="left"'
     rows = [
         f'<td {span}><font point-size="16"><b>{html(heading_text(graph))}</b></font></td>',
         *(f'<td {span}><font point-size="10" color="{palette.MUTED}">{html(line)}</font></td>' for line in lines),
-        "".join(cells) + "<td></td>",
+        "".join(_swatch(colour, height) + _text(text) for colour, height, text in entries) + _filler(lines, entries),
     ]
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="2">{body}</table>>'
+
+
+def _filler(lines: list[str], entries: list[Entry]) -> str:
+    """A cell as wide as the lines above are longer than the legend: without it they would pull its entries apart."""
+    widest = 5.6 * max(map(len, lines), default=0)
+    legend = sum(BAR + GAP + 4.2 * len(text) for _, _, text in entries)
+    return f'<td width="{max(1, math.ceil(widest - legend))}"></td>'
 
 
 def heading_text(graph: Graph) -> str:
@@ -56,7 +69,7 @@ def subtitle(graph: Graph) -> str:
 
 def _swatch(colour: str, height: int) -> str:
     """A coloured bar as high as the line is wide, centred in its row."""
-    cell = f'<td bgcolor="{colour}" width="22" height="{height}" fixedsize="true"></td>'
+    cell = f'<td bgcolor="{colour}" width="{BAR}" height="{height}" fixedsize="true"></td>'
     return f'<td><table border="0" cellborder="0" cellspacing="0" cellpadding="0"><tr>{cell}</tr></table></td>'
 
 
@@ -64,7 +77,7 @@ def _text(text: str) -> str:
     return f'<td align="left"><font point-size="9" color="{palette.MUTED}">{html(text)}   </font></td>'
 
 
-def _entries(graph: Graph, scale: Scale) -> Iterable[tuple[str, int, str]]:
+def _entries(graph: Graph, scale: Scale) -> Iterable[Entry]:
     if scale.color == "gradient" and scale.level is not None:
         yield from _flow_entries(graph, scale.level)
     elif scale.color == "gain":
@@ -78,7 +91,7 @@ def _entries(graph: Graph, scale: Scale) -> Iterable[tuple[str, int, str]]:
             yield palette.step(palette.HEAT, share), 10, show(scale.most * share * share)
 
 
-def _flow_entries(graph: Graph, level: float) -> Iterable[tuple[str, int, str]]:
+def _flow_entries(graph: Graph, level: float) -> Iterable[Entry]:
     """Gradient norm by line: only the illnesses that the drawing shows."""
     present = {facts.get("health") for facts in graph.nodes.values()}
     present |= {facts.get("health") for _, _, facts in graph.edges(data=True)}

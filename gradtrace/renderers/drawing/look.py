@@ -38,4 +38,4 @@ def look(facts: Facts, scale: Scale) -> Look:
         plain = replace(plain, fill=fill)
     if mark:
         plain = replace(plain, line=mark.line, width=1.8)
-    return replace(plain, width=3.5) if facts.get("findings") else plain
+    return replace(plain, line=palette.ALARM, width=3.0) if facts.get("findings") else plain
