@@ -32,6 +32,11 @@ def test_a_gradient_that_fades_with_depth_is_one_finding():
     assert finding.evidence["decades"] == pytest.approx(7)
 
 
+@pytest.mark.parametrize(("gain", "severity"), [(0.1, "error"), (0.3, "warning")])
+def test_what_float32_cannot_add_up_is_an_error(gain: float, severity: str):
+    assert only(deep([gain] * 6), "GT101").severity == severity
+
+
 def test_saturation_is_named_where_it_is_the_reason():
     assert "90% of its units are saturated" in (only(deep([0.1] * 6, saturated=0.9), "GT101").cause or "")
 
@@ -201,8 +206,9 @@ def test_a_clipped_spike_is_a_note():
         [*noise(10), 500.0, *noise(60)],
         [*np.geomspace(1.0, 1e-6, 100).tolist(), *([1e-6] * 64), 1e-3, *([1e-6] * 20)],
         np.multiply([6.0, 0.6, 0.6] * 60, noise(180)).tolist(),
+        [100.0 if step % 20 == 19 else 1.0 for step in range(200)],
     ],
-    ids=["calm", "heavy-tailed", "new level", "first steps", "converged", "tasks in turn"],
+    ids=["calm", "heavy-tailed", "new level", "first steps", "converged", "tasks in turn", "frequent"],
 )
 def test_noise_and_changes_of_regime_are_no_spikes(norms: list[float]):
     assert not found(spiky(norms, usual=0.0), "GT103")
@@ -258,6 +264,11 @@ def test_dead_units_name_the_layer_and_how_many():
     assert finding.where.module == "layers.0"
     assert finding.where.source == Source("model.py", 8, "forward")
     assert finding.message.startswith("all 16 units of layers.0 are dead")
+
+
+@pytest.mark.parametrize(("units", "severity"), [(16.0, "error"), (14.0, "warning")])
+def test_a_layer_that_passes_nothing_is_an_error(units: float, severity: str):
+    assert only(dead(relu_net(), units), "GT107").severity == severity
 
 
 @pytest.mark.parametrize(("units", "activation"), [(8.0, "ReluBackward0"), (16.0, "SigmoidBackward0")])

@@ -190,6 +190,14 @@ def test_updates_that_fade_with_the_gradient_are_convergence():
     assert not found(recording)
 
 
+@pytest.mark.parametrize("ratio", [1e-5, 1e-3, 1e-2])
+def test_small_and_ordinary_updates_are_healthy(ratio: float):
+    recording = mlp()
+    recording.train(40)
+    sampled_updates(recording, [ratio] * 40)
+    assert not found(recording)
+
+
 def test_the_end_of_a_schedule_is_healthy():
     recording = mlp()
     recording.train(200)
@@ -212,13 +220,23 @@ def test_large_updates_of_weights_that_grow_with_them():
     assert only(recording, "GT407")
 
 
-def test_weights_thrown_away_by_the_first_steps():
+def growing_weights(growth: float) -> Synthetic:
+    """Seven steps that each change the weights by their own size, after which nothing moves."""
     recording = mlp()
     recording.train(20)
     for step in range(1, 21):
-        recording.sample("weight_norm", step, dict.fromkeys(range(6), 10.0 ** min(step, 8)))
-        recording.sample("update_norm", step, dict.fromkeys(range(6), 10.0 ** min(step, 8) if step < 8 else 0.0))
-    assert only(recording, "GT407").last_backward == 7
+        weight = growth ** min(step, 8)
+        recording.sample("weight_norm", step, dict.fromkeys(range(6), weight))
+        recording.sample("update_norm", step, dict.fromkeys(range(6), weight if step < 8 else 0.0))
+    return recording
+
+
+def test_weights_thrown_away_by_the_first_steps():
+    assert only(growing_weights(10.0), "GT407").last_backward == 7
+
+
+def test_first_steps_that_only_double_the_weights_are_healthy():
+    assert not found(growing_weights(1.1))
 
 
 def test_updates_of_a_replaced_part_are_no_small_updates():
@@ -364,7 +382,21 @@ def test_a_loss_scale_that_runs_to_the_floor():
     assert only(scaled([2.0**power for power in range(16, -3, -1)]), "GT106").severity == "error"
 
 
-@pytest.mark.parametrize("scales", [[65536.0, 32768.0, 16384.0] + [8192.0] * 40, [8.0] * 30])
+def skipping(skips: int, updates: int = 100) -> list[float]:
+    """Scales that fall `skips` times, spread over the run, and grow back in between."""
+    every = updates // skips
+    return [32768.0 if update % every == every - 1 else 65536.0 for update in range(updates)]
+
+
+def test_a_scaler_that_skips_again_and_again():
+    assert only(scaled(skipping(25)), "GT106").severity == "warning"
+
+
+def test_old_skips_are_forgotten():
+    assert not found(scaled(skipping(25) + [65536.0] * 90))
+
+
+@pytest.mark.parametrize("scales", [skipping(10), [65536.0, 32768.0, 16384.0] + [8192.0] * 40, [8.0] * 30])
 def test_a_scaler_that_finds_its_scale_is_healthy(scales: list[float]):
     assert not found(scaled(scales))
 

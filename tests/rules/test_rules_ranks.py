@@ -29,6 +29,10 @@ def test_replicas_that_agree_have_no_findings():
     assert not findings(ranks())
 
 
+def test_sums_in_another_order_are_no_divergence():
+    assert not findings(ranks({}, {4: {2: 1.0 + 2e-7}}))
+
+
 def test_the_rank_that_parts_and_the_parameter_are_named():
     changed = {backward: {2: 1.5} for backward in (4, 5, 6)}
     (finding,) = findings(ranks({}, {}, changed))
