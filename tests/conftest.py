@@ -67,10 +67,12 @@ def write_trace_fixture() -> Callable[..., None]:
     return write_trace
 
 
-def write_trace(path: Path, *, rank: int | None = None, norms: np.ndarray | None = None) -> None:
+def write_trace(
+    path: Path, *, rank: int | None = None, norms: np.ndarray | None = None, first: Parameter | None = None
+) -> None:
     """A closed trace of a model with an encoder and a decoder; `norms` is (backwards, 4)."""
     writer = Writer(path, {"version": "0.1.0", "torch": "2.13.0", "argv": ["train.py"], "rank": rank, "world_size": 2})
-    writer.put_parameters(PARAMETERS)
+    writer.put_parameters([first or PARAMETERS[0], *PARAMETERS[1:]])
     writer.put_modules([Module("", "Net", ""), Module("encoder", "Linear", ""), Module("decoder", "Linear", "")])
     writer.put_sources([(1, Source("train.py", 7, "main", "loss.backward()"))])
     writer.put_snapshot(SNAPSHOT)
