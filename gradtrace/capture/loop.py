@@ -6,8 +6,10 @@ behind. Nothing waits for a device.
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
+from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -157,8 +159,8 @@ class LoopWatch:
             private.patch_attribute(torch.optim.Optimizer, "zero_grad", self._around(self._optimizer_cleared)),
             private.patch_attribute(nn.Module, "zero_grad", self._around(self._module_cleared)),
             private.patch_attribute(clip, "_clip_grads_with_norm_", self._before(self._clipping)),
-            private.patch_attribute(clip, "clip_grad_value_", self._before(self._clipping_value)),
-            private.patch_attribute(torch.nn.utils, "clip_grad_value_", self._before(self._clipping_value)),
+            private.patch_attribute(clip, "clip_grad_value_", self._before_clipping_values),
+            private.patch_attribute(torch.nn.utils, "clip_grad_value_", self._before_clipping_values),
             private.patch_attribute(scaler, "scale", self._around(self._scaled)),
             private.patch_attribute(scaler, "unscale_", self._around(self._unscaled_by)),
             private.patch_attribute(scaler, "step", self._before(self._scaler_steps)),
@@ -190,6 +192,18 @@ class LoopWatch:
         where = self._sites.here(sys._getframe(2)) if site is None else site
         self.records.append((int(kind), subject, self._clock.backwards, self._clock.steps, where, flags, value, limit))
 
+    def _before_clipping_values(self, original: Any) -> Any:
+        noting = _noting(original, self._clipping_value, self._guard, after=False)
+
+        @functools.wraps(original)
+        def clip(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+            if isinstance(parameters, GeneratorType):
+                # It can be read once only: torch gets the list too, but for an empty one, of which it warns.
+                parameters = list(parameters) or parameters
+            return noting(parameters, *args, **kwargs)
+
+        return clip
+
     # ---- what was called
 
     def _optimizer_cleared(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
@@ -207,8 +221,6 @@ class LoopWatch:
         self._clipped(LoopKind.CLIP_NORM, numbers, total, float(max_norm))
 
     def _clipping_value(self, parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> None:
-        if not isinstance(parameters, (Tensor, list, tuple)):
-            return  # an iterator must not be used up
         self._clipped(LoopKind.CLIP_VALUE, self._numbers(parameters), math.nan, float(clip_value))
 
     def _numbers(self, parameters: Any) -> list[int]:
@@ -292,7 +304,6 @@ def _host_value(scale: Any) -> float:
 def _noting(original: Any, note: Callable[..., None], guard: Callable[[BaseException], None], *, after: bool) -> Any:
     """`original` with `note` called on its arguments, before or after it; a fault in `note` never reaches the
     caller."""
-    import functools
 
     def call_note(args: Any, kwargs: Any) -> None:
         try:

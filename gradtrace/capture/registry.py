@@ -46,7 +46,10 @@ class _Root:
 class _Leaf:
     """A leaf tensor whose gradient is recorded."""
 
-    __slots__ = ("aliases", "identity", "kind", "local", "module", "module_type", "reference", "root", "sparse")
+    __slots__ = (
+        "aliases", "device", "dtype", "identity", "kind", "local", "module", "module_type", "reference", "requires_grad",
+        "root", "shape", "sparse",
+    )  # fmt: skip
 
     def __init__(self, tensor: Tensor, local: str, root: _Root | None, kind: str) -> None:
         self.hold(tensor)
@@ -59,8 +62,12 @@ class _Leaf:
         self.sparse = False
 
     def hold(self, tensor: Tensor) -> None:
-        """Follow `tensor` from now on, weakly."""
+        """Follow `tensor` from now on, weakly; what it is like is remembered beyond its life."""
         self.reference = weakref.ref(tensor)
+        self.shape = tuple(tensor.shape)
+        self.dtype = dtype_name(tensor.dtype)
+        self.device = str(tensor.device)
+        self.requires_grad = tensor.requires_grad
         self.identity = id(tensor)
 
 
@@ -334,17 +341,17 @@ class Registry:
 
     def _parameter_record(self, number: int, leaf: _Leaf) -> model.Parameter:
         tensor = leaf.reference()
-        described = () if tensor is None else (tuple(tensor.shape), dtype_name(tensor.dtype), str(tensor.device))
-        shape, dtype, device = described or ((), "float32", "cpu")
+        if tensor is not None:
+            leaf.hold(tensor)
         return model.Parameter(
             number,
             self.name(number),
             self.module_of(number),
             leaf.module_type,
-            shape,
-            dtype,
-            device,
-            True if tensor is None else tensor.requires_grad,
+            leaf.shape,
+            leaf.dtype,
+            leaf.device,
+            leaf.requires_grad,
             leaf.kind,
             tuple(self._prefixed(alias, leaf.root) for alias in leaf.aliases),
             leaf.sparse,
