@@ -47,9 +47,20 @@ class _Leaf:
     """A leaf tensor whose gradient is recorded."""
 
     __slots__ = (
-        "aliases", "device", "dtype", "identity", "kind", "local", "module", "module_type", "reference", "requires_grad",
-        "root", "shape", "sparse",
-    )  # fmt: skip
+        "aliases",
+        "device",
+        "dtype",
+        "identity",
+        "kind",
+        "local",
+        "module",
+        "module_type",
+        "reference",
+        "requires_grad",
+        "root",
+        "shape",
+        "sparse",
+    )
 
     def __init__(self, tensor: Tensor, local: str, root: _Root | None, kind: str) -> None:
         self.hold(tensor)
