@@ -44,6 +44,7 @@ class Lens:
         self._switch = GlobalSwitch(sites)
         self._thread = threading.get_ident()
         self._opaque = False
+        self._pushed = False
         self._resting = False
 
     def install(self) -> Callable[[], None]:
@@ -54,8 +55,7 @@ class Lens:
 
         def remove() -> None:
             self.shut()
-            # A mode that another thread pushed stays there, passive; the patches go all the same.
-            self.sightings.remove()
+            self.sightings.remove()  # also where the mode itself cannot be reached yet
             for step in undo:
                 step()
 
@@ -74,11 +74,12 @@ class Lens:
         if not lines:
             return
         self.journal.passive = False
-        if not self.sightings.mode_on:
-            private.push_mode(self.journal)
-            self.sightings.install(self.journal)
-        elif self._resting:
+        if self._resting:
             self.resume()
+        elif not self._pushed:
+            private.push_mode(self.journal)
+            self._pushed = True
+            self.sightings.install(self.journal)
 
     def shut(self) -> None:
         """Stop looking."""
@@ -95,9 +96,10 @@ class Lens:
     def settle(self) -> None:
         """Take a passive journal off the mode stack as soon as it can be reached.
 
-        It cannot be while the program is inside a torch call that went through it, as `loss.backward()` does.
+        It cannot be while the program is inside a torch call that went through it, as `loss.backward()` does, nor from
+        another thread than the one that it is on.
         """
-        if not (self.journal.passive and self.sightings.mode_on) or threading.get_ident() != self._thread:
+        if not (self.journal.passive and self._pushed) or threading.get_ident() != self._thread:
             return
         if self._resting:
             self._resting = False
@@ -105,12 +107,13 @@ class Lens:
             private.pop_mode()
         else:
             return
+        self._pushed = False
         self.sightings.remove()
 
     def rest(self, site: int) -> None:
         """An optimizer steps at `site`: its own arithmetic is many calls, none of them of interest."""
         self.settle()
-        if not self.sightings.mode_on or self._resting or threading.get_ident() != self._thread:
+        if not self._pushed or self._resting or threading.get_ident() != self._thread:
             return
         self.journal.note_step(site)
         if private.mode_is_on_top(self.journal):

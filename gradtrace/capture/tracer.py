@@ -103,6 +103,7 @@ class Tracer:
             return
         was_active, self.active = self.active, False
         self._take_off()
+        self._lens.settle()  # an earlier fault may have left the journal where it could not be reached then
         if was_active:
             try:
                 self._reader.finish_units()
