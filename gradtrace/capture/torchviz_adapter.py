@@ -7,6 +7,7 @@ imports distutils, which Python 3.12 dropped.
 from __future__ import annotations
 
 import sys
+import warnings
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +45,6 @@ def render_torchviz(output: Any, path: str | os.PathLike[str], model: nn.Module 
 
 def torchviz_dot(output: Any, model: nn.Module | None = None) -> str:
     """The DOT text that `torchviz.make_dot` makes of a tensor, or of the tensors in a list, tuple or dict."""
-    make_dot = _make_dot()
     tensors = tensors_of(output)
     size = len(LiveGraph(tensors).nodes)
     if not size:
@@ -52,8 +52,9 @@ def torchviz_dot(output: Any, model: nn.Module | None = None) -> str:
     if size > LIMIT:
         raise GradtraceError(f"torchviz recurses and cannot draw {size:,} nodes; leave out style='torchviz'")
     parameters = dict(model.named_parameters()) if model is not None else None
-    with _recursion(FRAMES_A_NODE * size):
-        return str(make_dot(tensors[0] if len(tensors) == 1 else tuple(tensors), params=parameters).source)
+    with _recursion(FRAMES_A_NODE * size), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of distutils, which torchviz still uses
+        return str(_make_dot()(tensors[0] if len(tensors) == 1 else tuple(tensors), params=parameters).source)
 
 
 def _make_dot() -> Any:

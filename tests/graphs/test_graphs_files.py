@@ -107,6 +107,14 @@ def test_an_unknown_type_is_refused():
         dump_graph(graph, "json")
 
 
+def test_what_does_not_fit_a_long_is_not_declared_as_one():
+    graph = Graph()
+    graph.add_node(0, small=2**63 - 1, large=2**63)
+    text = dump_graph(graph, "graphml")
+    assert 'attr.name="small" attr.type="long"' in text
+    assert 'attr.name="large" attr.type="string"' in text
+
+
 def test_networkx_reads_the_files_with_numbers_as_numbers():
     graph = to_networkx(tape.mlp())
     for reader, format in ((nx.read_graphml, "graphml"), (nx.read_gexf, "gexf")):

@@ -337,17 +337,19 @@ def test_beyond_detail_each_box_is_small_and_pictures_of_pixels_are_refused(monk
     assert "Backward 1" in texts(svg)
     with pytest.raises(GradtraceError, match="too many for PNG"):
         render_graph(graph, format="png", depth="full")
-    ET.fromstring(render_graph(hostile_graph(), format="svg", depth="full"))
+    monkeypatch.setattr(picture, "DETAILED", 5)
+    root = ET.fromstring(render_graph(hostile_graph(), format="svg", depth="full"))
+    assert any("</text><script>alert(1)</script>" in (title.text or "") for title in root.iter(f"{SVG}title"))
 
 
 def test_modules_nested_hundreds_deep_are_drawn():
-    recording = tape.Tape()
-    x = recording.input("x", 4)
-    for depth in range(1, 401):
-        x = recording.op("Sin", x, module=".".join(["m"] * depth), shape=(4,))
-    graph = to_networkx(recording.snapshot(x))
-    for depth in ("auto", "full", 300):
-        assert "Backward 1" in texts(render_graph(graph, format="svg", depth=depth))
+    for levels, depth in ((300, "auto"), (300, 200), (1100, "full")):
+        recording = tape.Tape()
+        x = recording.input("x", 4)
+        for level in range(1, levels + 1):
+            x = recording.op("Sin", x, module=".".join(["m"] * level), shape=(4,))
+        svg = render_graph(to_networkx(recording.snapshot(x)), format="svg", depth=depth)
+        assert "Backward 1" in texts(svg)
 
 
 def test_hubs_are_drawn_once_for_each_far_use():
