@@ -209,12 +209,20 @@ def evaluate(case: Case) -> Verdict:
         try:
             return judge(case, diagnose(case.path, Path(folder)))
         except (RuntimeError, ValueError, KeyError) as error:
-            return Verdict(case.name, faulty=case.expectation is not None, failure=f"{type(error).__name__}: {error}")
+            return failed(case, f"{type(error).__name__}: {error}")
+
+
+def failed(case: Case, failure: str) -> Verdict:
+    """The verdict where there is no diagnosis to judge: everything that was expected is missed."""
+    if case.expectation is None:
+        return Verdict(case.name, faulty=False, failure=failure)
+    line = False if case.expectation.line else None
+    return Verdict(case.name, faulty=True, code=False, place=False, line=line, failure=failure)
 
 
 def percent(verdicts: list[Verdict], key: str) -> tuple[float, int, int]:
     """Share of the verdicts to which `key` applies where it is true; with nothing to judge the share is 100."""
-    judged = [verdict for verdict in verdicts if getattr(verdict, key) is not None or verdict.failure]
+    judged = [verdict for verdict in verdicts if getattr(verdict, key) is not None]
     good = sum(bool(getattr(verdict, key)) for verdict in judged)
     return (100.0 * good / len(judged) if judged else 100.0), good, len(judged)
 

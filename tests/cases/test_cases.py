@@ -11,6 +11,7 @@ from evaluate import (
     Expectation,
     Verdict,
     evaluate,
+    failed,
     find_cases,
     judge,
     marked_lines,
@@ -129,8 +130,13 @@ def test_the_bar_fails_on_a_miss_an_alarm_and_a_failure():
     assert summary([good, calm])[1]
     assert not summary([good, Verdict("c", faulty=True, code=True, place=False), calm])[1]
     assert not summary([good, Verdict("d", faulty=False, extra=["GT101"])])[1]
-    assert not summary([good, Verdict("e", faulty=True, failure="no trace")])[1]
-    assert not summary([good, Verdict("f", faulty=False, failure="no trace")])[1]
+    assert not summary([good, failed(case_expecting(line=True), "no trace")])[1]
+    assert not summary([good, failed(Case(Path("healthy/case.py"), "", None), "no trace")])[1]
+
+
+def test_a_failure_misses_a_line_only_where_one_was_asked_for():
+    assert failed(case_expecting(line=True), "no trace").line is False
+    assert failed(case_expecting(), "no trace").line is None
 
 
 @pytest.mark.slow
