@@ -15,8 +15,9 @@ from gradtrace.model import Finding
 from gradtrace.store.folder import open_any
 
 if TYPE_CHECKING:
+    from typing import Self
+
     import pandas as pd
-    from typing_extensions import Self
 
     from gradtrace.graphs.types import Graph
     from gradtrace.rules.thresholds import Thresholds
@@ -177,7 +178,8 @@ class Trace:
 
     def render(
         self,
-        path: str | os.PathLike[str],
+        file: str | os.PathLike[str],
+        /,
         backward: int = -1,
         *,
         rank: int | None = None,
@@ -185,13 +187,13 @@ class Trace:
         format: str | None = None,
         **options: Any,
     ) -> Path:
-        """Draw the graph behind a backward; the format follows the ending of `path` unless given.
+        """Draw the graph behind a backward; the format follows the ending of `file` unless given.
 
         `options` are those of `gradtrace.renderers.render_graph`. Raises GradtraceError for an unknown format, style or
         option value, and where the file cannot be written.
         """
-        document = self.draw(backward, rank=rank, style=style, format=_format(path, format), **options)
-        out = Path(path)
+        document = self.draw(backward, rank=rank, style=style, format=_format(file, format), **options)
+        out = Path(file)
         try:
             out.write_bytes(document.encode() if isinstance(document, str) else document)
         except OSError as error:

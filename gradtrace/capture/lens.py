@@ -47,19 +47,14 @@ class Lens:
         self._pushed = False
         self._resting = False
 
-    def install(self) -> Callable[[], None]:
-        """Watch for what decides whether and how one can look; returns what ends that."""
-        undo = [self._switch.patch(), private.patch_attribute(torch, "compile", self._noting_compile)]
+    def install(self, undo: list[Callable[[], None]]) -> None:
+        """Watch for what decides whether and how one can look; what ends that is appended to `undo`."""
+        undo.append(self.sightings.remove)  # also where the mode itself cannot be reached yet
+        undo.append(self.shut)
+        undo.append(self._switch.patch())
+        undo.append(private.patch_attribute(torch, "compile", self._noting_compile))
         if private.has_compiled_frames():
             self.found_compiled()
-
-        def remove() -> None:
-            self.shut()
-            self.sightings.remove()  # also where the mode itself cannot be reached yet
-            for step in undo:
-                step()
-
-        return remove
 
     @property
     def is_open(self) -> bool:

@@ -144,34 +144,29 @@ class LoopWatch:
         self.pending_scale: Any = None
         self._unscaled: set[int] = set()
 
-    def install(self, before_step: Callable[..., None], after_step: Callable[..., None]) -> Callable[[], None]:
-        """Put the hooks on, the tracer's own around each step among them; returns what takes them off."""
+    def install(
+        self, before_step: Callable[..., None], after_step: Callable[..., None], undo: list[Callable[[], None]]
+    ) -> None:
+        """Put the hooks on, the tracer's own around each step among them; what takes each off is appended to `undo`."""
         from torch.optim import optimizer as optim
 
-        handles = [
-            optim.register_optimizer_step_pre_hook(before_step),
-            optim.register_optimizer_step_post_hook(after_step),
-        ]
-        undo: list[Callable[[], None]] = [handle.remove for handle in handles]
+        undo.append(optim.register_optimizer_step_pre_hook(before_step).remove)
+        undo.append(optim.register_optimizer_step_post_hook(after_step).remove)
         clip = torch.nn.utils.clip_grad
         scaler = torch.amp.GradScaler
-        undo += [
-            private.patch_attribute(torch.optim.Optimizer, "zero_grad", self._around(self._optimizer_cleared)),
-            private.patch_attribute(nn.Module, "zero_grad", self._around(self._module_cleared)),
-            private.patch_attribute(clip, "_clip_grads_with_norm_", self._before(self._clipping)),
-            private.patch_attribute(clip, "clip_grad_value_", self._before_clipping_values),
-            private.patch_attribute(torch.nn.utils, "clip_grad_value_", self._before_clipping_values),
-            private.patch_attribute(scaler, "scale", self._around(self._scaled)),
-            private.patch_attribute(scaler, "unscale_", self._around(self._unscaled_by)),
-            private.patch_attribute(scaler, "step", self._before(self._scaler_steps)),
-            private.patch_attribute(scaler, "update", self._around(self._scaler_updated)),
-        ]
-
-        def remove() -> None:
-            for step in reversed(undo):
-                step()
-
-        return remove
+        patches: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
+            (torch.optim.Optimizer, "zero_grad", self._around(self._optimizer_cleared)),
+            (nn.Module, "zero_grad", self._around(self._module_cleared)),
+            (clip, "_clip_grads_with_norm_", self._before(self._clipping)),
+            (clip, "clip_grad_value_", self._before_clipping_values),
+            (torch.nn.utils, "clip_grad_value_", self._before_clipping_values),
+            (scaler, "scale", self._around(self._scaled)),
+            (scaler, "unscale_", self._around(self._unscaled_by)),
+            (scaler, "step", self._before(self._scaler_steps)),
+            (scaler, "update", self._around(self._scaler_updated)),
+        )
+        for owner, name, wrap in patches:
+            undo.append(private.patch_attribute(owner, name, wrap))
 
     def _around(self, note: Callable[..., None]) -> Callable[[Any], Any]:
         return lambda original: _noting(original, note, self._guard, after=True)

@@ -70,13 +70,14 @@ def graph(output: Any, model: nn.Module | Iterable[nn.Module] | None = None) -> 
 
 def render(
     output: Any,
-    path: str | os.PathLike[str],
+    file: str | os.PathLike[str],
+    /,
     model: nn.Module | Iterable[nn.Module] | None = None,
     *,
     style: str = "gradtrace",
     **options: Any,
 ) -> Path:
-    """Draw the graph behind a tensor; the format follows the ending of `path`. Returns the path written.
+    """Draw the graph behind a tensor; the format follows the ending of `file`. Returns the path written.
 
     `style="torchviz"` gives torchviz's own picture. `options` are those of `Trace.render`. Raises GradtraceError on an
     unknown style, MissingToolError where a format needs a program that is not there.
@@ -88,10 +89,10 @@ def render(
             raise GradtraceError(
                 "style='torchviz' takes one model for the names, got several; pass the one that matters"
             )
-        return render_torchviz(output, path, model)
+        return render_torchviz(output, file, model)
     if style != "gradtrace":
         raise GradtraceError(f"style={style!r}: expected 'gradtrace' or 'torchviz'")
     from gradtrace.renderers import render_graph
 
-    render_graph(graph(output, model), Path(path), **options)
-    return Path(path)
+    render_graph(graph(output, model), Path(file), **options)
+    return Path(file)

@@ -92,8 +92,8 @@ class Tracer:
     def start(self) -> None:
         """Put all hooks on."""
         self.active = True
-        self._undo.append(self._lens.install())
-        self._undo.append(self._loop.install(self._before_step, self._after_step))
+        self._lens.install(self._undo)
+        self._loop.install(self._before_step, self._after_step, self._undo)
         self._undo.append(private.patch_engine(self._wrap_engine))
         self._make_ready()
 

@@ -13,6 +13,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+DEEP = 10_000
+"""Nodes above which a graph may be too deep to be freed recursively; 60,000 in a chain crash with a stack of 8 MB."""
+
+
+_STRETCH = 1_000
+"""Nodes that one node holds on to; freeing recurses once a stretch."""
+
+
 class LiveGraph:
     """The nodes and edges behind some roots, numbered in the order in which a depth-first walk meets them.
 
@@ -33,6 +41,23 @@ class LiveGraph:
             node = private.root_node(root)
             if node is not None:
                 self.roots.append(self._walk(node, limit))
+        if len(self.nodes) > DEEP:
+            self._ease_the_end()
+
+    def _ease_the_end(self) -> None:
+        """Let the nodes be freed one by one.
+
+        torch frees a graph recursively, which overflows the C stack once Python has looked at every node of a deep one.
+        So every so many nodes one holds on to the next ones, the nearest to be let go first. Only nodes made earlier are
+        held, and edges lead to nodes made earlier, so nothing holds itself.
+        """
+        numbered = [(private.node_sequence(node), node) for node in self.nodes]
+        made = [(number, node) for number, node in numbered if number is not None]
+        made.sort(key=lambda entry: entry[0], reverse=True)
+        ordered = [node for _, node in made]
+        for start in range(0, len(ordered), _STRETCH):
+            held = ordered[start + 1 : start + _STRETCH + 1]
+            ordered[start].metadata["gradtrace: freed in order"] = held[::-1]
 
     def _walk(self, root: private.Node, limit: int | None) -> int:
         numbers, nodes, edges = self.numbers, self.nodes, self.edges

@@ -51,11 +51,54 @@ THE_NET = {"disarm", "_report", "_take_off", "stop", "remove", "drop", "clear"}
 """What catches faults and takes the hooks off is kept short and is not made to fail itself."""
 
 
+GENERATED = {"_replace", "_asdict", "_make"}
+"""What `NamedTuple` adds."""
+
+
 def _methods(owner: type) -> Iterator[str]:
     for name, member in vars(owner).items():
-        special = name.startswith("__") and name != "__torch_function__"
+        special = (name.startswith("__") and name != "__torch_function__") or name in GENERATED
         if inspect.isfunction(member) and not special and name not in THE_NET:
             yield name
+
+
+OUTERMOST = {
+    ("Journal", "__torch_function__"),
+    ("Measurement", "_before"),
+    ("Measurement", "_after"),
+    ("ModuleWatch", "_enter"),
+    ("ModuleWatch", "_leave"),
+    ("Sightings", "_opening"),
+    ("Sightings", "_closing"),
+    ("Tracer", "start"),
+    ("Tracer", "_is_ours"),
+    ("Tracer", "_guarded"),
+    ("Tracer", "_guarded_begin"),
+    ("Tracer", "_before_step"),
+    ("Tracer", "_after_step"),
+    ("Lens", "shut"),
+}
+"""What torch itself calls, or what takes hooks off: the guard is inside, so a break from outside it tells nothing."""
+
+OFF_COURSE = {
+    ("GradientReader", "_given"),
+    ("Journal", "note_entry"),
+    ("Lens", "_noting_compile"),
+    ("Lens", "found_compiled"),
+    ("LoopWatch", "_clipping_value"),
+    ("LoopWatch", "_module_cleared"),
+    ("Registry", "_is_free"),
+    ("Registry", "add_loose_leaf"),
+    ("Row", "put_device"),
+    ("Schedule", "trigger"),
+    ("Schedule", "walk_due"),
+    ("Tracer", "_found_compiled"),
+    ("_Finder", "_came_in"),
+    ("_Finder", "_is_data"),
+    ("_Finder", "_is_deliberate"),
+    ("_Finder", "follow_saved"),
+}
+"""What the course does not pass through: compiled programs, accelerators, clipping by value, graphs not looked at."""
 
 
 def _entries() -> list[tuple[type, str]]:
@@ -69,7 +112,8 @@ def _entries() -> list[tuple[type, str]]:
             value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__
         ]
         found += [(owner, name) for owner in classes for name in _methods(owner)]
-    return found
+    left_out = OUTERMOST | OFF_COURSE
+    return [(owner, name) for owner, name in found if (owner.__name__, name) not in left_out]
 
 
 class InjectedError(Exception):

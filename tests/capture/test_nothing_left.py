@@ -136,7 +136,9 @@ def test_the_program_keeps_nothing_of_ours_and_we_nothing_of_its(mode: str, tmp_
         losses = [step(number) for number in range(4)]
     assert {name: set(vars(module)) for name, module in model.named_modules()} == before
     for module in model.modules():
-        assert not (module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+        assert not module._forward_hooks
+        assert not module._forward_pre_hooks
+        assert not module._backward_hooks
     for parameter in model.parameters():
         assert not parameter._backward_hooks
         assert parameter._post_accumulate_grad_hooks is None
