@@ -29,7 +29,7 @@ y = 2 * x + 1
 
 model = nn.Linear(1, 1)
 criterion = nn.MSELoss()
-optimizer = torch.optim.SGD(model.parameters(), lr=0.02)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
 
 with gradtrace.trace(model, out="linear_regression.gradtrace") as trace:
     for epoch in range(5):

@@ -48,8 +48,8 @@ class LiveGraph:
         """Let the nodes be freed one by one.
 
         torch frees a graph recursively, which overflows the C stack once Python has looked at every node of a deep one.
-        So every so many nodes one holds on to the next ones, the nearest to be let go first. Only nodes made earlier are
-        held, and edges lead to nodes made earlier, so nothing holds itself.
+        So every so many nodes one holds on to the next ones, the nearest to be let go first. Only nodes made earlier
+        are held, and edges lead to nodes made earlier, so nothing holds itself.
         """
         numbered = [(private.node_sequence(node), node) for node in self.nodes]
         made = [(number, node) for number, node in numbered if number is not None]

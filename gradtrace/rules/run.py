@@ -191,11 +191,18 @@ class Run:
 
     @cached_property
     def learns(self) -> bool:
-        """Whether the loss has fallen clearly."""
+        """Whether the loss has fallen clearly; of too few backwards for medians, at every one of them."""
         if self.loss_ends is None:
-            return False
+            return self._falls_throughout
         first, last = self.loss_ends
         return first > 0 and last < self.thresholds.learning.drop * first
+
+    @property
+    def _falls_throughout(self) -> bool:
+        loss = self.rows["loss"][self.main_rows].astype(np.float64)
+        if len(loss) < self.thresholds.learning.least or not np.isfinite(loss).all():
+            return False
+        return bool((np.diff(loss) < 0).all() and 0 <= loss[-1] < self.thresholds.learning.drop * loss[0])
 
     @cached_property
     def fails(self) -> bool:
