@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,13 +18,36 @@ _RECURRENT = ("RNN", *_GATED)
 
 
 def lines(run: Run) -> list[list[Flow]]:
-    """The finite measured graphs of each line that calls backward, the busiest line first."""
-    sites = dict(zip(run.numbers.tolist(), run.rows["site"].tolist(), strict=True))
-    groups: dict[int, list[Flow]] = {}
+    """The finite measured graphs of each line that calls backward and of each network there, the busiest first.
+
+    Networks trained one after the other by the same line share no parameter.
+    """
+    groups: list[_Group] = []
     for flow in run.flows.measured:
-        if flow.finite:
-            groups.setdefault(sites.get(flow.backward, 0), []).append(flow)
-    return sorted(groups.values(), key=len, reverse=True)
+        if not flow.finite:
+            continue
+        row = run.row_of(flow.backward)
+        site = 0 if row is None else int(run.rows["site"][row])
+        reached = set() if row is None else set(np.flatnonzero(run.got[row]).tolist())
+        group = next((group for group in groups if group.takes(site, reached)), None)
+        if group is None:
+            group = _Group(site)
+            groups.append(group)
+        group.flows.append(flow)
+        group.parameters |= reached
+    return sorted((group.flows for group in groups), key=len, reverse=True)
+
+
+@dataclass
+class _Group:
+    """Backwards of one line over one network; `parameters` are the ids that they reached."""
+
+    site: int
+    flows: list[Flow] = field(default_factory=list)
+    parameters: set[int] = field(default_factory=set)
+
+    def takes(self, site: int, reached: set[int]) -> bool:
+        return site == self.site and (not reached or not self.parameters or bool(reached & self.parameters))
 
 
 class Fade:
