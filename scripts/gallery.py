@@ -178,7 +178,7 @@ def page() -> str:
     """The gallery in Markdown."""
     sections = [f"## {it.title}\n\n{it.text}\n\n![{it.title}](images/gallery_{it.name}.svg)" for it in PICTURES]
     intro = (
-        "---\norphan: true\n---\n\n# Gallery\n\n"
+        "# Gallery\n\n"
         "Pictures that `gradtrace render` makes, by `scripts/gallery.py`. They follow the light or dark mode of the "
         "page they stand on. Hover over a box for all that is known about it; click to open its source."
     )

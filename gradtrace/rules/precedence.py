@@ -110,7 +110,8 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT403", ("GT406", "GT409"), _same_optimizer),
     Explanation("GT404", ("GT403", "GT406"), _same_optimizer),
     Explanation("GT404", ("GT301",), _is_no_cut),
-    Explanation("GT401", ("GT102", "GT407"), _after_steps),
+    Explanation("GT401", ("GT102",), _after_steps),
+    Explanation("GT401", ("GT407",), _always),  # from the second step on no update shows the learning rate alone
     Explanation("GT401", ("GT103", "GT105", "GT107"), _not_before),
     Explanation("GT407", ("GT102",), _after_steps),
     Explanation("GT407", ("GT103", "GT105", "GT107", "GT101", "GT302", *_BIRTHS), _strictly_after),

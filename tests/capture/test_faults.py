@@ -83,6 +83,7 @@ OUTERMOST = {
 OFF_COURSE = {
     ("GradientReader", "_given"),
     ("Journal", "note_entry"),
+    ("LiveGraph", "_ease_the_end"),
     ("Lens", "_noting_compile"),
     ("Lens", "found_compiled"),
     ("LoopWatch", "_clipping_value"),
@@ -98,7 +99,7 @@ OFF_COURSE = {
     ("_Finder", "_is_deliberate"),
     ("_Finder", "follow_saved"),
 }
-"""What the course does not pass through: compiled programs, accelerators, clipping by value, graphs not looked at."""
+"""What the course does not pass through: compiled programs, accelerators, clipping by value, deep graphs, ..."""
 
 
 def _entries() -> list[tuple[type, str]]:

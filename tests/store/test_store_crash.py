@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import tempfile
@@ -148,7 +149,7 @@ AS_NOBODY = """
 @pytest.fixture
 def locked_folder():
     """A folder that anybody may visit, for the test to lock; tmp_path lies in one that only its owner may enter."""
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/tmp")) as name:
         Path(name).chmod(0o755)
         folder = Path(name, "locked")
         folder.mkdir()
