@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
-import sys
 import weakref
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from gradtrace import model
+from gradtrace.capture.in_sight import holder_of, variable_name
+from gradtrace.capture.sites import SiteTable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Iterator
     from types import FrameType
-
-    from gradtrace.capture.sites import SiteTable
 
 _WRAPPERS = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
 """Modules that only wrap another: the wrapped one gives the names."""
@@ -166,7 +164,7 @@ class Registry:
             if found is not None:
                 return found
         kind = "parameter" if isinstance(tensor, nn.Parameter) else "input"
-        name = _variable_name(frame, tensor) or "leaf"
+        name = variable_name(frame, tensor) or "leaf"
         known = self._loose.get((name, tuple(tensor.shape)))
         if known is not None and self._is_free(known, kind):
             if self._numbers.get(self._leaves[known].identity) == known:
@@ -179,7 +177,7 @@ class Registry:
 
     def _find_in_sight(self, parameter: nn.Parameter, frame: FrameType | None) -> int | None:
         """The parameter's number, once the module in sight that owns it is registered as a root."""
-        holder, name = _holder(frame, lambda module: any(other is parameter for other in module.parameters()))
+        holder, name = holder_of(frame, lambda module: any(other is parameter for other in module.parameters()))
         if holder is None:
             return None
         self.add_root(holder, name or type(unwrap(holder)).__name__)
@@ -238,9 +236,9 @@ class Registry:
     def discover(self, module: nn.Module, frame: FrameType | None) -> None:
         """Register the root that a module called at top level belongs to, named by the variable that holds it."""
         if next(module.parameters(), None) is None:
-            self.add_root(module, _variable_name(frame, module) or type(module).__name__)
+            self.add_root(module, variable_name(frame, module) or type(module).__name__)
             return
-        holder, name = _holder(frame, lambda candidate: any(member is module for member in candidate.modules()))
+        holder, name = holder_of(frame, lambda candidate: any(member is module for member in candidate.modules()))
         self.add_root(holder or module, name or type(unwrap(holder or module)).__name__)
 
     def refresh(self) -> None:
@@ -329,7 +327,7 @@ class Registry:
             key: value for key, value in optimizer.defaults.items() if isinstance(value, (int, float, bool, str))
         }
         flat = tuple(number for group in groups for number in group)
-        name = _variable_name(frame, optimizer) or kind
+        name = variable_name(frame, optimizer) or kind
         return model.Optimizer(index, name, kind, flat, groups, defaults)
 
     def _owned(self, parameter: Tensor, fallback: str, frame: FrameType | None) -> int:
@@ -340,7 +338,7 @@ class Registry:
         if number is None and isinstance(parameter, nn.Parameter):
             number = self._find_in_sight(parameter, frame)
         if number is None:
-            return self._add_leaf(parameter, _variable_name(frame, parameter) or fallback, None, "parameter")
+            return self._add_leaf(parameter, variable_name(frame, parameter) or fallback, None, "parameter")
         self._leaves[number].kind = "parameter"
         return number
 
@@ -388,64 +386,3 @@ class Registry:
     def optimizer_records(self) -> list[model.Optimizer]:
         """All optimizers seen, in the order of their numbers."""
         return [record for _, record, _ in self._optimizers]
-
-
-def _scopes(frame: FrameType | None) -> Iterable[tuple[str, Any]]:
-    """Names and values that a person would call things by, seen from a frame: locals, attributes of `self`, globals."""
-    while frame is not None:
-        local = _locals_of(frame)
-        yield from ((name, value) for name, value in local.items() if name not in ("self", "cls"))
-        owner = local.get("self")
-        if owner is not None and hasattr(owner, "__dict__"):
-            yield from vars(owner).items()
-        if frame.f_code.co_name == "<module>":
-            return
-        if frame.f_back is None or frame.f_back.f_globals is not frame.f_globals:
-            yield from frame.f_globals.items()
-        frame = frame.f_back
-
-
-def _locals_of(frame: FrameType) -> dict[str, Any]:
-    """A frame's variables, without leaving anything alive in it.
-
-    Before Python 3.13 `f_locals` of a function leaves a snapshot in the frame, which would keep the program's tensors
-    until the function returns; it is emptied again unless the program holds it itself.
-    """
-    local = frame.f_locals
-    copy = dict(local)
-    is_snapshot = frame.f_code.co_flags & inspect.CO_OPTIMIZED and local is not frame.f_globals
-    if is_snapshot and sys.version_info < (3, 13) and sys.getrefcount(local) <= _REFERENCES_OF_A_SNAPSHOT:
-        local.clear()
-    return copy
-
-
-_REFERENCES_OF_A_SNAPSHOT = 3
-"""The frame's own, the variable's and the argument's of `getrefcount`."""
-
-
-def _variable_name(frame: FrameType | None, thing: Any) -> str | None:
-    """The variable that holds `thing`, as seen from the user's frame outwards."""
-    for name, value in _scopes(frame):
-        if value is thing and not name.startswith("_"):
-            return name
-        if isinstance(value, (list, tuple)) and len(value) <= 64:
-            for position, item in enumerate(value):
-                if item is thing:
-                    return f"{name}[{position}]"
-    return None
-
-
-def _holder(frame: FrameType | None, contains: Callable[[nn.Module], bool]) -> tuple[nn.Module | None, str | None]:
-    """The largest module in sight that `contains` what is sought, with the name of the variable that holds it."""
-    best: nn.Module | None = None
-    best_name: str | None = None
-    best_size = 0
-    seen: set[int] = set()
-    owner = None if frame is None else _locals_of(frame).get("self")
-    for name, value in [*_scopes(frame), (None, owner)]:
-        if isinstance(value, nn.Module) and id(value) not in seen:
-            seen.add(id(value))
-            size = sum(1 for _ in value.modules())
-            if size > best_size and contains(value):
-                best, best_name, best_size = value, name, size
-    return best, best_name
