@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from gradtrace.model import Event, LoopKind
 
@@ -29,6 +29,19 @@ class Clock:
         self.began = time.perf_counter()
 
 
+class Follower(Protocol):
+    """What is shown the numbers on their way to the file. It must be quick, and must not raise."""
+
+    def backward(self, record: tuple[Any, ...], values: NDArray[np.float32]) -> None:
+        """A backward: its record, in the order of `model.BACKWARD`, and its statistics (STATISTICS, parameters).
+
+        They are as measured: still multiplied by the loss scale where a GradScaler was at work.
+        """
+
+    def sample(self, name: str, at: int, values: NDArray[np.float32]) -> None:
+        """One of `model.SAMPLES`, (parameters,), taken at step or backward `at`."""
+
+
 class Output:
     """Rows, events, samples and the registry on their way to the file.
 
@@ -44,6 +57,7 @@ class Output:
         self._loop = loop
         self._clock = clock
         self._pending: deque[tuple[Running, Row]] = deque()
+        self.followers: list[Follower] = []
 
     def event(self, kind: str, payload: dict[str, Any]) -> None:
         """Put an event of the present backward."""
@@ -52,6 +66,12 @@ class Output:
     def sample(self, name: str, at: int, values: NDArray[np.float32]) -> None:
         """Put one of `model.SAMPLES`."""
         self.writer.put_sample(name, at, values)
+        for follower in self.followers:
+            follower.sample(name, at, values)
+
+    def names(self) -> list[str]:
+        """Dotted names of the parameters, by column."""
+        return [self._registry.name(number) for number in range(len(self._registry))]
 
     def registry(self, *, modules: bool, force: bool = False) -> None:
         """Put parameters and optimizers where they changed, modules where asked, and new source lines."""
@@ -76,7 +96,10 @@ class Output:
         """Hand over the rows whose values are known, or all of them."""
         while self._pending and (wait or self._pending[0][1].ready()):
             running, row = self._pending.popleft()
-            self.writer.put_row(running.record(self._clock.began), self._records(), row.values())
+            record, values = running.record(self._clock.began), row.values()
+            self.writer.put_row(record, self._records(), values)
+            for follower in self.followers:
+                follower.backward(record, values)
         if wait:
             self.writer.put_row(None, self._records(), None)
 

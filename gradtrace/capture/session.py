@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from gradtrace.capture.output import Follower
     from gradtrace.model import Finding
 
 LIVE_WINDOW = 512
@@ -53,6 +54,7 @@ class LiveTrace(Trace):
         super().__init__(path, [Recording(path)])
         self._writer: BackgroundWriter | None = writer
         self._tracer: Tracer | None = None
+        self._listeners: list[Callable[[Finding], object]] = []
 
     def _refresh(self) -> None:
         if self._writer is not None:
@@ -64,6 +66,24 @@ class LiveTrace(Trace):
         """Add an event with JSON-ready facts. Does nothing once the trace has ended."""
         if self._writer is not None and self._tracer is not None:
             self._tracer.output.event(kind, payload)
+
+    def listen(self, listener: Callable[[Finding], object]) -> None:
+        """Call `listener` with each finding as soon as it stands, besides what `on_finding` does."""
+        self._listeners.append(listener)
+
+    def follow(self, follower: Follower) -> None:
+        """Show `follower` every number as it is measured, without reading the file."""
+        if self._tracer is not None:
+            self._tracer.output.followers.append(follower)
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps since the tracer was started."""
+        return 0 if self._tracer is None else self._tracer.clock.steps
+
+    def names(self) -> list[str]:
+        """Dotted names of the parameters met up to now, without reading the file; none once the trace has ended."""
+        return [] if self._tracer is None else self._tracer.output.names()
 
 
 class _Session:
@@ -138,7 +158,7 @@ class _Running:
 
     def _look(self, urgent: bool) -> None:
         """Look at the rules while the program trains, where that is due."""
-        if self._options.on_finding == "ignore":
+        if self._options.on_finding == "ignore" and not self.trace._listeners:
             return
         now = time.perf_counter()
         early = urgent or self._tracer.clock.backwards in _EARLY
@@ -169,6 +189,8 @@ class _Running:
             self._tell_one(finding, may_raise=may_raise)
 
     def _tell_one(self, finding: Finding, *, may_raise: bool) -> None:
+        for listener in self.trace._listeners:
+            listener(finding)
         action = self._options.on_finding
         if callable(action):
             action(finding)
