@@ -11,7 +11,8 @@ from gradtrace.capture import private
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gradtrace.capture.journal import Cut, Journal, Overwrite
+    from gradtrace.capture.cuts import Cut
+    from gradtrace.capture.journal import Journal, Overwrite
     from gradtrace.capture.sites import SiteTable
     from gradtrace.capture.walk import LiveGraph
     from gradtrace.model import Source
@@ -60,9 +61,9 @@ def _explain_detached(
     cuts: list[Cut] = []
     for root in roots:
         if isinstance(root, Tensor):
-            cuts += [journal.cuts[key] for key in journal.tags_of(root) if key in journal.cuts]
+            cuts += journal.cuts.behind(root)
     if not cuts:
-        cuts = [cut for cut in journal.cuts.values() if cut.exits]
+        cuts = [cut for cut in journal.cuts.found.values() if cut.exits]
     if not cuts:
         return
     cut = cuts[0]

@@ -6,6 +6,7 @@
 | `torch.autograd.Variable._execution_engine.run_backward` | timing a backward unseen by any tracer | 2.13 |
 | `torch.autograd._get_sequence_nr`, `Node._sequence_nr` | which forward call made a node | 2.6, 2.13, 2.15 |
 | `Node._input_metadata`, `Node._saved_*` | shapes and saved tensors of a node | 2.6, 2.13 |
+| `Node._raw_saved_*` | letting go of what a node saved, after a replay | 2.6, 2.13 |
 | `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls | 2.6, 2.13, 2.15 |
 | `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines | 2.6, 2.13 |
 | `torch._C._functorch.peek_interpreter_stack` | whether a `torch.func` transform is at work | 2.6, 2.13 |
@@ -74,12 +75,19 @@ def inputs_metadata(node: Node) -> Sequence[Any]:
 
 def saved_attributes(node_type: type) -> tuple[str, ...]:
     """Names of the `_saved_*` attributes of a node type."""
-    return _saved_names(node_type)
+    return _attributes(node_type, "_saved_")
 
 
 @functools.lru_cache(maxsize=4096)
-def _saved_names(node_type: type) -> tuple[str, ...]:
-    return tuple(name for name in dir(node_type) if name.startswith("_saved_"))
+def _attributes(node_type: type, prefix: str) -> tuple[str, ...]:
+    return tuple(name for name in dir(node_type) if name.startswith(prefix))
+
+
+def raw_saved(node: Node) -> Iterator[Any]:
+    """The `SavedTensor` objects of a node, which hold what it saved and take hooks."""
+    for name in _attributes(type(node), "_raw_saved_"):
+        value = getattr(node, name)
+        yield from value if isinstance(value, (tuple, list)) else (value,)
 
 
 def saved_tensors(node: Node) -> Iterator[Tensor]:

@@ -12,11 +12,12 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from gradtrace.capture import private
 from gradtrace.capture.errors_of_backward import source_dict
-from gradtrace.capture.journal import Cut, Journal, Span
+from gradtrace.capture.journal import Journal, Span
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gradtrace.capture.cuts import Cut
     from gradtrace.capture.modules import ModuleWatch
     from gradtrace.capture.registry import Registry
     from gradtrace.capture.sites import SiteTable
@@ -96,7 +97,7 @@ class Sightings:
         sequences = _sequences(graph)
         numbers = self._parameters_by_identity()
         reaching, leaving = [], []
-        for cut in journal.cuts.values():
+        for cut in journal.cuts.found.values():
             upstream = sorted(numbers[identity] for identity in cut.tensors if identity in numbers)
             starved = [number for number in upstream if number not in got]
             if starved and _reaches(cut, sequences):
@@ -141,7 +142,7 @@ def _entering(original: Any, journal: Journal) -> Any:
         tensor = original(array)
         alive = watching()
         if alive is not None and not alive.passive:
-            alive.note_entry(tensor)
+            alive.cuts.note_entry(tensor)
         return tensor
 
     return from_numpy

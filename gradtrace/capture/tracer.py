@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from gradtrace.capture import births, private
+from gradtrace.capture import births, private, retained
 from gradtrace.capture.build import Builder
 from gradtrace.capture.errors_of_backward import explain_exception
 from gradtrace.capture.gradients import GradientReader, is_nonfinite
@@ -24,12 +24,12 @@ from gradtrace.capture.measure import Measurement
 from gradtrace.capture.nonfinite import NonfiniteWatch
 from gradtrace.capture.output import Clock, Output
 from gradtrace.capture.registry import Registry
-from gradtrace.capture.retained import Consumed
 from gradtrace.capture.running import Running
 from gradtrace.capture.schedule import Schedule
 from gradtrace.capture.sites import SiteTable
 from gradtrace.capture.steps import StepWatch
 from gradtrace.capture.walk import LiveGraph
+from gradtrace.errors import UnwritableTraceError
 from gradtrace.model import BackwardFlag
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ NODE_LIMIT = 300_000
 
 
 class Tracer:
-    """Listens to a program through torch's hooks and hands what it sees to a writer.
+    """Listens to a program through torch's hooks and hands what it sees to a writer, opened at the first record.
 
     `start` puts the hooks on, `stop` takes them off. A fault inside never reaches the program: `disarm` takes all hooks
     off, says so once, and the trace so far stays readable.
@@ -55,7 +55,7 @@ class Tracer:
     def __init__(
         self,
         options: Options,
-        writer: BackgroundWriter,
+        open_file: Callable[[], BackgroundWriter],
         models: Iterable[nn.Module],
         on_due: Callable[[bool], None],
         say: Callable[[str], None],
@@ -69,12 +69,11 @@ class Tracer:
         self._registry = Registry(self._sites)
         self._lens = Lens(self._registry, self._sites, self.disarm, self._found_compiled)
         self._loop = LoopWatch(self._registry, self._sites, self.clock, self.disarm)
-        self.output = Output(writer, self._registry, self._sites, self._loop, self.clock)
+        self.output = Output(open_file, self._registry, self._sites, self._loop, self.clock)
         self._steps = StepWatch(self._registry, self._sites, self._loop, self._lens, self.output, self.clock)
         self._reader = GradientReader(self._registry, self.output, self.clock)
         self._nonfinite = NonfiniteWatch(self._lens, self._sites, self.output)
         self._schedule = Schedule(options.graph)
-        self._consumed = Consumed()
         self._stack: list[Running] = []
         self._structures: dict[int, int] = {}
         self._undo: list[Callable[[], None]] = []
@@ -104,7 +103,7 @@ class Tracer:
         was_active, self.active = self.active, False
         self._take_off()
         self._lens.settle()  # an earlier fault may have left the journal where it could not be reached then
-        if was_active:
+        if was_active and not self.output.is_empty:
             try:
                 self._reader.finish_units()
                 self.output.drain(wait=True)
@@ -117,7 +116,10 @@ class Tracer:
         if self.active:
             self.active = False
             self._take_off()
-            self._report(error)
+            if isinstance(error, UnwritableTraceError):
+                self._say(f"gradtrace: not tracing: {error}")
+            else:
+                self._report(error)
 
     def _take_off(self) -> None:
         while self._undo:
@@ -168,8 +170,11 @@ class Tracer:
                 self._guarded(self._raised, running, error)
                 raise
             running.seconds = time.perf_counter() - began
+            kept = running.graph if running.retained_for_replay else None
             self._guarded(self._end, running, result, args)
-            del running
+            if kept is not None:
+                self._guarded(retained.empty, kept, args[3])
+            del running, kept
             if self.active and not self._stack:
                 urgent, self._urgent = self._urgent, False
                 self._on_due(urgent)
@@ -251,8 +256,6 @@ class Tracer:
         running.nodes = len(graph.nodes)
         self._schedule.walked(time.perf_counter() - began, fingerprint)
         running.structure = self._structures.get(fingerprint, -1)
-        if self._options.replay:
-            self._consumed.free_overlap(graph)
         if running.armed or (running.structure < 0 and self._options.graph in ("changes", "all")):
             running.builder = self._builder(graph, frame, read_saved=running.armed and self._lens.sightings.mode_on)
         if running.structure < 0 and not running.armed:
@@ -313,8 +316,6 @@ class Tracer:
             self._loop.ledger.wrote(numbers, running.leftovers)
         self._put_graph(running, numbers)
         self._judge(running, bad=row is not None and is_nonfinite(row), given=args[0])
-        if running.retained_for_replay and running.graph is not None:
-            self._consumed.add(running.graph)
         self.output.registry(modules=self._armed)
         self._make_ready()
         running.overhead += time.perf_counter() - began
@@ -352,7 +353,7 @@ class Tracer:
             self._structures[graph.fingerprint()] = running.structure
             self.output.writer.put_snapshot(snapshot)
         journal = self._lens.journal
-        if running.armed and running.kind == 0 and journal.cuts:
+        if running.armed and running.kind == 0 and journal.cuts.found:
             for payload in self._lens.sightings.cut_payloads(journal, self._lens.watch, graph, set(numbers)):
                 self.output.event("cut", payload)
 

@@ -82,7 +82,7 @@ OUTERMOST = {
 
 OFF_COURSE = {
     ("GradientReader", "_given"),
-    ("Journal", "note_entry"),
+    ("CutTracker", "note_entry"),
     ("LiveGraph", "_ease_the_end"),
     ("Lens", "_noting_compile"),
     ("Lens", "found_compiled"),

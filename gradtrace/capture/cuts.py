@@ -1,0 +1,182 @@
+"""Where values left the graph: calls that took what wants a gradient and gave what has none, and where it went on."""
+
+from __future__ import annotations
+
+import weakref
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gradtrace.capture import private
+from gradtrace.capture.walk import LiveGraph
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import FrameType
+
+    from gradtrace.capture.sites import SiteTable
+
+TAG_LIMIT = 50_000
+"""Tagged tensors kept at most between two backwards."""
+
+_WALKED = 4
+"""Calls of one cut whose upstream graph is walked: in a loop the same leaves lie behind each."""
+
+_EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__array__", "__index__"}
+"""Calls whose result is no tensor: a value that comes back through them cannot be followed, only suspected."""
+
+_ENTRIES = {"tensor", "as_tensor", "from_numpy", "full", "asarray"}
+"""Calls through which plain values come back."""
+
+Key = tuple[str, int]
+"""Name and site of the call that cuts."""
+
+
+class Seen(NamedTuple):
+    """A torch call: its name, the sequence numbers before and after it, its site and frame, and its tensors."""
+
+    name: str
+    before: int
+    after: int
+    site: int
+    frame: FrameType
+    args: Any
+    inputs: list[Tensor]
+    outputs: list[Tensor]
+
+
+@dataclass(slots=True)
+class Cut:
+    """A call after which values flow on without a gradient. `tensors` are ids of the leaves upstream of it."""
+
+    call: str
+    site: int
+    module: int
+    tensors: set[int] = field(default_factory=set)
+    count: int = 0
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """Sequence numbers of nodes that took a value which came through the cut."""
+    exits: bool = False
+
+
+class CutTracker:
+    """Notices cuts, and carries them as tags on tensors until they meet the graph again."""
+
+    def __init__(
+        self,
+        sites: SiteTable,
+        module_now: Callable[[], int],
+        no_grad_site: Callable[[FrameType], Key | None],
+    ) -> None:
+        self._sites = sites
+        self._module_now = module_now
+        self._no_grad_site = no_grad_site
+        self._start = 0
+        self._tags: dict[int, tuple[weakref.ref[Tensor], frozenset[Key]]] = {}
+        self.found: dict[Key, Cut] = {}
+
+    def next_forward(self) -> None:
+        """A backward is over: its cuts are dropped."""
+        self.found.clear()
+        self._tags.clear()
+        self._start = private.sequence_nr()
+
+    def behind(self, tensor: Tensor) -> list[Cut]:
+        """The cuts through which a tensor's value came."""
+        return [self.found[key] for key in self._tags_of(tensor) if key in self.found]
+
+    def note_entry(self, tensor: Tensor) -> None:
+        """A tensor made from plain values, outside the journal's sight (`torch.from_numpy`)."""
+        keys = {key for key, cut in self.found.items() if cut.exits}
+        if keys:
+            self._tag(tensor, keys)
+
+    def follow(self, seen: Seen) -> None:
+        """Carry cut values onward through one call, and notice where it cuts."""
+        carried: set[Key] = set()
+        if self._tags:
+            carried.update(*(self._tags_of(tensor) for tensor in seen.inputs))
+        if self._cuts_here(seen):
+            carried.add(self._cut(seen))
+        elif self.found and seen.name in _EXITS:
+            for key in carried:
+                self.found[key].exits = True
+        elif self.found and not carried and seen.name in _ENTRIES and not _is_constant(seen.args):
+            carried = {key for key, cut in self.found.items() if cut.exits}
+        if carried:
+            self._carry(carried, seen)
+
+    def _tags_of(self, tensor: Tensor) -> frozenset[Key]:
+        tag = self._tags.get(id(tensor))
+        return tag[1] if tag is not None and tag[0]() is tensor else frozenset()
+
+    def _tag(self, tensor: Tensor, keys: set[Key]) -> None:
+        if len(self._tags) > TAG_LIMIT:
+            self._tags.clear()
+        self._tags[id(tensor)] = (weakref.ref(tensor), frozenset(keys))
+
+    def _cuts_here(self, seen: Seen) -> bool:
+        """Whether inputs want a gradient and what comes out does not."""
+        if not seen.outputs and seen.name not in _EXITS:
+            return False
+        for tensor in seen.outputs:
+            if tensor.requires_grad:
+                return False
+        return any(tensor.requires_grad and self._is_recent(tensor) for tensor in seen.inputs)
+
+    def _is_recent(self, tensor: Tensor) -> bool:
+        """Whether a tensor is a leaf or was computed since the last backward; what is logged afterwards cuts
+        nothing."""
+        node = tensor.grad_fn
+        return node is None or node._sequence_nr() >= self._start
+
+    def _cut(self, seen: Seen) -> Key:
+        blocked = None if torch.is_grad_enabled() else self._no_grad_site(seen.frame)
+        key = blocked or (self._called_as(seen), seen.site)
+        cut = self.found.get(key)
+        if cut is None:
+            cut = self.found[key] = Cut(key[0], key[1], self._module_now())
+        cut.count += 1
+        cut.exits = cut.exits or not seen.outputs
+        cut.tensors.update(_leaves_behind(seen.inputs, deep=cut.count <= _WALKED))
+        return key
+
+    def _called_as(self, seen: Seen) -> str:
+        """The call as the user's line makes it: where a library switched gradients off inside, its function's name."""
+        if torch.is_grad_enabled():
+            return seen.name
+        frame = seen.frame
+        user = self._sites.user_frame(frame)
+        while frame.f_back is not None and frame.f_back is not user:
+            frame = frame.f_back
+        return seen.name if frame is user else frame.f_code.co_name
+
+    def _carry(self, keys: set[Key], seen: Seen) -> None:
+        if seen.after > seen.before:
+            for key in keys:
+                self.found[key].spans.append((seen.before, seen.after))
+        for tensor in seen.outputs:
+            if not tensor.requires_grad:
+                self._tag(tensor, keys)
+
+
+def _leaves_behind(inputs: Iterable[Tensor], *, deep: bool) -> set[int]:
+    """Identities of the leaves behind those inputs that want a gradient; of computed ones only where `deep`."""
+    found = set()
+    for tensor in inputs:
+        if tensor.requires_grad:
+            # A view taken under no_grad says that it requires a gradient and has no node of its own: its base has.
+            origin = tensor._base if tensor.is_leaf and tensor._base is not None else tensor
+            if origin.is_leaf:
+                found.add(id(origin))
+            elif deep:
+                found.update(id(variable) for _, variable in LiveGraph([origin], limit=20_000).leaves())
+    return found
+
+
+def _is_constant(args: Any) -> bool:
+    """Whether a factory was given literal-looking arguments only (sizes and small integers), so that nothing came
+    back."""
+    return all(isinstance(value, (int, bool, torch.Size)) and not isinstance(value, float) for value in args)
