@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from gradtrace.model import Event, LoopKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -49,9 +51,16 @@ class Output:
     """
 
     def __init__(
-        self, writer: BackgroundWriter, registry: Registry, sites: SiteTable, loop: LoopWatch, clock: Clock
+        self,
+        open_file: Callable[[], BackgroundWriter],
+        registry: Registry,
+        sites: SiteTable,
+        loop: LoopWatch,
+        clock: Clock,
     ) -> None:
-        self.writer = writer
+        self._open_file = open_file
+        self._writer: BackgroundWriter | None = None
+        self._early: list[Event] = []
         self._registry = registry
         self._sites = sites
         self._loop = loop
@@ -59,9 +68,28 @@ class Output:
         self._pending: deque[tuple[Running, Row]] = deque()
         self.followers: list[Follower] = []
 
+    @property
+    def writer(self) -> BackgroundWriter:
+        """The file's writer; opens the file when first asked for. Events wait for something else to be written."""
+        if self._writer is None:
+            self._writer = self._open_file()
+            for event in self._early:
+                self._writer.put_event(event)
+            self._early.clear()
+        return self._writer
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing but events was put, and no file is open."""
+        return self._writer is None and not (self._pending or self._loop.records)
+
     def event(self, kind: str, payload: dict[str, Any]) -> None:
         """Put an event of the present backward."""
-        self.writer.put_event(Event(kind, self._clock.backwards, self._clock.steps, payload))
+        event = Event(kind, self._clock.backwards, self._clock.steps, payload)
+        if self._writer is None:
+            self._early.append(event)
+        else:
+            self._writer.put_event(event)
 
     def sample(self, name: str, at: int, values: NDArray[np.float32]) -> None:
         """Put one of `model.SAMPLES`."""

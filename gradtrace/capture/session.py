@@ -17,8 +17,9 @@ from torch import nn
 
 import gradtrace
 from gradtrace.capture.options import Options
+from gradtrace.capture.ranks import rank_and_size
 from gradtrace.capture.tracer import Tracer
-from gradtrace.errors import FindingRaised, GradtraceError
+from gradtrace.errors import FindingRaised, GradtraceError, UnwritableTraceError
 from gradtrace.recorded import Trace
 from gradtrace.store.background import BackgroundWriter
 from gradtrace.store.recording import Recording
@@ -92,61 +93,93 @@ class _Session:
     def __init__(self, options: Options, models: Sequence[nn.Module]) -> None:
         self._options = options
         self._models = models
-        self._running: _Running | None = None
+        self._tracing: Tracing | None = None
         self._used = False
 
     def __enter__(self) -> LiveTrace:
         if self._used:
             raise GradtraceError("this tracer was used already; make a new one with gradtrace.trace(...)")
         self._used = True
-        self._running = _Running(self._options, self._models)
-        return self._running.trace
+        path = self._options.out or _temporary_file()
+        self._tracing = Tracing(self._options, self._models, lambda: [path])
+        trace = self._tracing.open()
+        if self._options.out is None:
+            weakref.finalize(trace, _remove, path)
+        self._tracing.start()
+        return trace
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            running.stop(kind)
+        tracing, self._tracing = self._tracing, None
+        if tracing is not None:
+            tracing.stop(kind)
 
 
-class _Running:
-    """A tracer at work, the writer that it hands its records to, and the live trace over both."""
+class Tracing:
+    """A tracer at work, the writer that it hands its records to, and the live trace over both.
 
-    def __init__(self, options: Options, models: Sequence[nn.Module]) -> None:
+    The file is made by `open`, or else at the first backward or step, at the first of `places` that can be written.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        models: Sequence[nn.Module],
+        places: Callable[[], Iterable[Path]],
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
         self._options = options
+        self._places = places
+        self._extra = facts or {}
         self._told: set[tuple[str, str | None, str | None]] = set()
         self._next_look = 0.0
         self._rules_failed = False
-        path = options.out or _temporary_file()
-        self._writer = BackgroundWriter(path, _facts(options), on_error=_say)
-        self._writer.flush(wait=True)
-        self.trace = LiveTrace(path, self._writer)
-        if options.out is None:
-            weakref.finalize(self.trace, _remove, path)
-        self._tracer = Tracer(options, self._writer, models, self._look, _say)
-        self.trace._tracer = self._tracer
+        self._writer: BackgroundWriter | None = None
+        self.trace: LiveTrace | None = None
+        """None until there is something to record."""
+        self._tracer = Tracer(options, self._open_file, models, self._look, _say)
+
+    def start(self) -> None:
+        """Put the hooks on."""
         try:
             self._tracer.start()
         except Exception as error:  # a fault of ours must not keep the program from running
             self._tracer.disarm(error)
 
-    def stop(self, kind: type[BaseException] | None) -> None:
-        """Take the hooks off, diagnose the whole run, and close the file."""
+    def open(self) -> LiveTrace:
+        """Make the file now. Raises UnwritableTraceError."""
+        assert self._tracer.output.writer is self._writer  # noqa: S101  asking for it opens it
+        assert self.trace is not None  # noqa: S101
+        return self.trace
+
+    def _open_file(self) -> BackgroundWriter:
+        path, writer = _first_writable(self._places(), {**_facts(self._options), **self._extra})
+        writer.flush(wait=True)
+        self._writer = writer
+        self.trace = LiveTrace(path, writer)
+        self.trace._tracer = self._tracer
+        return writer
+
+    def stop(self, kind: type[BaseException] | None = None) -> None:
+        """Take the hooks off, diagnose the whole run, and close the file. `kind` is the exception on its way."""
         self._tracer.stop()
+        trace, writer = self.trace, self._writer
+        if trace is None or writer is None:
+            return
         try:
-            found = self._diagnose()
-            self._writer.put_findings(found)
+            found = self._diagnose(trace)
+            writer.put_findings(found)
             if kind is None or not issubclass(kind, FindingRaised):
                 self._tell(found, may_raise=kind is None)
         finally:
-            self._writer.close()
-            self.trace._refresh()
-            self.trace._writer = self.trace._tracer = None
+            writer.close()
+            trace._refresh()
+            trace._writer = trace._tracer = None
 
-    def _diagnose(self) -> list[Finding]:
+    def _diagnose(self, trace: LiveTrace) -> list[Finding]:
         """The findings of the whole run; none where a rule fails, which is said once."""
         options = self._options
         try:
-            return self.trace.diagnose(select=options.select, ignore=options.ignore, thresholds=options.thresholds)
+            return trace.diagnose(select=options.select, ignore=options.ignore, thresholds=options.thresholds)
         except Exception as error:  # a fault in a rule must not hide the program's result
             self._give_up_rules(error)
             return []
@@ -158,14 +191,15 @@ class _Running:
 
     def _look(self, urgent: bool) -> None:
         """Look at the rules while the program trains, where that is due."""
-        if self._options.on_finding == "ignore" and not self.trace._listeners:
+        trace = self.trace
+        if trace is None or (self._options.on_finding == "ignore" and not trace._listeners):
             return
         now = time.perf_counter()
         early = urgent or self._tracer.clock.backwards in _EARLY
         if self._rules_failed or (now < self._next_look and not early):
             return
         try:
-            found = self._live_findings()
+            found = self._live_findings(trace)
         except Exception as error:  # a fault in a rule must not reach the program's training
             self._give_up_rules(error)
             return
@@ -173,11 +207,11 @@ class _Running:
         self._next_look = time.perf_counter() + max(1.0, LIVE_SHARE * cost)
         self._tell(found, may_raise=True)
 
-    def _live_findings(self) -> list[Finding]:
+    def _live_findings(self, trace: LiveTrace) -> list[Finding]:
         from gradtrace.rules import diagnose
 
         options = self._options
-        recent = self.trace.recording().tail(LIVE_WINDOW)
+        recent = trace.recording().tail(LIVE_WINDOW)
         return diagnose(recent, select=options.select, ignore=options.ignore, thresholds=options.thresholds)
 
     def _tell(self, found: Iterable[Finding], *, may_raise: bool) -> None:
@@ -189,7 +223,7 @@ class _Running:
             self._tell_one(finding, may_raise=may_raise)
 
     def _tell_one(self, finding: Finding, *, may_raise: bool) -> None:
-        for listener in self.trace._listeners:
+        for listener in self.trace._listeners if self.trace else ():
             listener(finding)
         action = self._options.on_finding
         if callable(action):
@@ -243,8 +277,18 @@ def trace(
     return _Session(options, models)
 
 
+def _first_writable(places: Iterable[Path], facts: Mapping[str, Any]) -> tuple[Path, BackgroundWriter]:
+    refused: UnwritableTraceError | None = None
+    for path in places:
+        try:
+            return path, BackgroundWriter(path, facts, on_error=_say)
+        except UnwritableTraceError as error:
+            refused = refused or error
+    raise refused or UnwritableTraceError("no name is left for the trace; choose another with -o")
+
+
 def _facts(options: Options) -> dict[str, Any]:
-    rank = os.environ.get("RANK")
+    rank, world_size = rank_and_size()
     return {
         "version": gradtrace.__version__,
         "torch": torch.__version__,
@@ -253,8 +297,8 @@ def _facts(options: Options) -> dict[str, Any]:
         "folder": str(Path.cwd()),
         "started": time.time(),
         "seed": torch.initial_seed(),
-        "rank": None if rank is None else int(rank),
-        "world_size": int(os.environ.get("WORLD_SIZE", "1")),
+        "rank": rank,
+        "world_size": world_size,
         "options": {
             "every": options.every,
             "graph": options.graph,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,13 @@ class RuleOptions:
     select: tuple[str, ...] | None = None
     ignore: tuple[str, ...] | None = None
     thresholds: tuple[tuple[str, str, float], ...] = ()
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> RuleOptions:
+        """From the fields as JSON gives them back."""
+        return cls(
+            data["select"], data["ignore"], tuple((group, name, amount) for group, name, amount in data["thresholds"])
+        )
 
     def settings(self) -> dict[str, Any]:
         """What is given, as `Trace.diagnose` and `gradtrace.trace` take it, over the project's pyproject.toml.

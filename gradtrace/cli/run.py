@@ -9,7 +9,7 @@ import click
 
 from gradtrace.cli.options import RuleOptions, rule_options
 from gradtrace.cli.program import Program
-from gradtrace.cli.tracing import TracedProgram
+from gradtrace.cli.tracing import Manner, TracedProgram
 
 _GRAPHS = ("changes", "first", "all", "off")
 
@@ -46,6 +46,7 @@ def _graphs(value: str) -> str | int:
     help="What to do when something is found: say so at once, stop the program, or wait for the end.",
 )
 @rule_options
+@click.option("--children/--no-children", default=True, help="Trace the python processes that PROGRAM starts, too.")
 @click.option("--check", is_flag=True, help="Exit 1 where the program succeeds and an error or warning stands.")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing at the end.")
 @click.argument("program")
@@ -57,6 +58,7 @@ def command(
     out: Path | None,
     check: bool,
     quiet: bool,
+    children: bool,
     select: tuple[str, ...] | None,
     ignore: tuple[str, ...] | None,
     thresholds: tuple[tuple[str, str, float], ...],
@@ -65,10 +67,11 @@ def command(
     """Trace PROGRAM, a script or (with -m) a module, run with ARGS as python would run it.
 
     The program needs no change; its output and exit code stay its own. The trace goes to NAME.gradtrace in the current
-    folder, under torchrun to a folder of that name with one file a rank.
+    folder; where the program has several ranks (torchrun, accelerate, mp.spawn) that is a folder, one file a rank.
+    Other python processes that PROGRAM starts and that train get NAME-1.gradtrace, NAME-2.gradtrace, ...
     """
     target = Program(program, args, is_module=is_module)
     target.check()
     rules = RuleOptions(select, ignore, thresholds)
     rules.check()
-    return TracedProgram(target, out, options, rules, check=check, quiet=quiet)
+    return TracedProgram(target, out, options, rules, Manner(check, quiet, children))

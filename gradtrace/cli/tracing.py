@@ -5,104 +5,86 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from contextlib import ExitStack
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from gradtrace.cli.import_hook import when_imported
 from gradtrace.cli.options import RuleOptions
 from gradtrace.cli.program import Outcome, Program
 from gradtrace.errors import GradtraceError
+from gradtrace.launch import child
+from gradtrace.launch.destination import Destination
+from gradtrace.launch.environment import Inheritance
+from gradtrace.launch.import_hook import when_imported
 
 if TYPE_CHECKING:
-    from gradtrace.capture.session import LiveTrace
+    from gradtrace.capture.session import Tracing
     from gradtrace.model import Finding
     from gradtrace.recorded import Trace
 
-
-TRACE_MARK = b"grad"
-"""Bytes 68 to 71 of a trace: SQLite's application id (`store.schema.APPLICATION_ID`, which would import numpy, and the
-program may still want to set OMP_NUM_THREADS before that)."""
+_SHOWN = 5
+"""Traces of children whose verdicts are printed at the end."""
 
 
 @dataclass(frozen=True)
-class Destination:
-    """Where a process writes its trace, and the path by which a person asks for it (the folder, of several ranks)."""
+class Manner:
+    """How `gradtrace run` itself behaves, besides what the tracer is told."""
 
-    file: Path
-    shown: Path
-
-    @classmethod
-    def choose(cls, program: Program, out: Path | None) -> Destination:
-        """`out`, or NAME.gradtrace in the current folder; one file a rank where a launcher set RANK.
-
-        Raises GradtraceError where something else than a trace is there already.
-        """
-        shown = out or Path(f"{program.name}.gradtrace")
-        rank = os.environ.get("RANK")
-        file = shown if rank is None else shown / f"rank{rank}.gradtrace"
-        # Absolute, as the program may change its working folder.
-        destination = cls(file.absolute(), shown)
-        destination._make_room()
-        return destination
-
-    def _make_room(self) -> None:
-        if self.file.is_dir():
-            raise GradtraceError(f"{self.shown}: is a folder; name a file for the trace with -o")
-        if self.file.exists() and not _is_trace(self.file):
-            raise GradtraceError(f"{self.shown}: exists and is no trace; it is left alone, choose another name with -o")
-        self.file.parent.mkdir(parents=True, exist_ok=True)
+    check: bool = False
+    quiet: bool = False
+    children: bool = True
 
 
 class TracedProgram:
     """What `gradtrace run` does once its options are read."""
 
     def __init__(
-        self,
-        program: Program,
-        out: Path | None,
-        options: dict[str, Any],
-        rules: RuleOptions,
-        *,
-        check: bool,
-        quiet: bool,
+        self, program: Program, out: Path | None, options: dict[str, Any], rules: RuleOptions, manner: Manner
     ) -> None:
         self._program = program
-        self._destination = Destination.choose(program, out)
+        self._shown = out or Path(f"{program.name}.gradtrace")
+        # Absolute, as the program may change its working folder.
+        self._destination = Destination(self._shown.absolute())
+        self._destination.check(ranked="RANK" in os.environ)
         self._options = options
         self._rules = rules
-        self._check = check
-        self._quiet = quiet
+        self._manner = manner
+        self._run = uuid.uuid4().hex
         self._process = os.getpid()
-        self._stack = ExitStack()
-        self._trace: LiveTrace | None = None
+        self._tracing: Tracing | None = None
         self._ending = False
         self._announced: list[Finding] = []
 
     def run(self) -> NoReturn:
         """Run the program and end this process as the program ended."""
+        child.give_way()
         when_imported("torch", self._start)
+        alone = self._hand_on() if self._manner.children else _nothing
         try:
             outcome = self._program.execute()
         except GradtraceError as error:
             click.echo(f"gradtrace run: {error}", err=True)
             sys.exit(2)
         if os.getpid() == self._process:  # not in a child that the program forked
+            alone()
             outcome = self._finish(outcome)
         outcome.leave()
+
+    def _hand_on(self) -> Callable[[], None]:
+        return Inheritance(self._run, str(self._destination.path), self._options, asdict(self._rules)).hand_on()
 
     def _start(self) -> None:
         if os.getpid() != self._process:
             return
         try:
-            import gradtrace
+            from gradtrace.launch.tracing import begin
 
             options = self._options | self._rules.settings() | {"on_finding": self._listener()}
-            tracer = gradtrace.trace(out=self._destination.file, **options)
-            self._trace = self._stack.enter_context(tracer)
+            self._tracing = begin(self._destination.path, self._run, options, is_child=False)
         except Exception as error:  # noqa: BLE001  a tracer that fails to start must not end the program
             _say(f"not tracing: {type(error).__name__}: {error}")
 
@@ -118,46 +100,80 @@ class TracedProgram:
     def _finish(self, outcome: Outcome) -> Outcome:
         self._ending = True
         sys.stdout.flush()
-        if self._trace is None:
-            if not self._quiet and "torch" not in sys.modules:
-                _say("nothing was traced: the program never imported torch")
-            return outcome
         try:
-            self._trace.note("program", {"exit_code": outcome.exit_code, "exception": outcome.exception})
-            self._stack.close()
-            return self._judge(self._trace, outcome)
+            self._close(outcome)
+            return self._judge(outcome)
         except Exception as error:  # noqa: BLE001  the program's own result goes before any fault of ours
             _say(f"{type(error).__name__} while the trace was closed: {error}")
             return outcome
 
-    def _judge(self, trace: Trace, outcome: Outcome) -> Outcome:
+    def _close(self, outcome: Outcome) -> None:
+        if self._tracing is None:
+            return
+        if self._tracing.trace is not None:
+            self._tracing.trace.note("program", {"exit_code": outcome.exit_code, "exception": outcome.exception})
+        self._tracing.stop()
+
+    def _judge(self, outcome: Outcome) -> Outcome:
+        traces = self._traces()
+        if not traces:
+            if not self._manner.quiet:
+                _say(f"nothing was traced: {self._why_nothing()}")
+            return outcome
         from gradtrace.renderers.findings import stands
 
-        findings = trace.recording().findings()
-        if not self._quiet:
-            self._report(findings, trace.backwards)
-        if self._check and outcome.exit_code == 0 and any(map(stands, findings)):
+        found = [trace.findings for trace in traces]
+        if not self._manner.quiet:
+            self._report(traces, found)
+        if self._manner.check and outcome.exit_code == 0 and any(stands(one) for some in found for one in some):
             return Outcome(1)
         return outcome
 
-    def _report(self, findings: list[Finding], backwards: int) -> None:
-        if os.environ.get("RANK", "0") != "0" and not findings:
+    def _traces(self) -> list[Trace]:
+        """What this process and those that it started wrote; of a rank that a launcher started, its own."""
+        own = None if self._tracing is None else self._tracing.trace
+        if not self._manner.children or _is_launched():
+            return [] if own is None else [own]
+        from gradtrace.recorded import load
+
+        return [load(path) for path in self._destination.traces(self._run)]
+
+    def _why_nothing(self) -> str:
+        if "torch" not in sys.modules:
+            return "the program never imported torch"
+        return "the program never called backward, nor stepped an optimizer"
+
+    def _report(self, traces: Sequence[Trace], found: Sequence[list[Finding]]) -> None:
+        if os.environ.get("RANK", "0") != "0" and not any(found):
             return  # one clean bill of health for all ranks is enough
         from gradtrace.renderers.summary import summary
 
-        for line in summary(findings, backwards):
-            _say(line)
-        still = {(finding.code, finding.where.parameter) for finding in findings}
+        for trace, findings in list(zip(traces, found, strict=True))[:_SHOWN]:
+            name = "" if len(traces) == 1 else f"{trace.path.name}: "
+            for line in summary(findings, trace.backwards):
+                _say(f"{name}{line}")
+        still = {(finding.code, finding.where.parameter) for findings in found for finding in findings}
         for finding in self._announced:
             if (finding.code, finding.where.parameter) not in still:
                 _say(f"{finding.code} {finding.name}, found while it ran, does not hold for the whole run")
-        _say(f"next: gradtrace show {shlex.quote(str(self._destination.shown))}")
+        _say(f"next: {self._next(traces)}")
+
+    def _next(self, traces: Sequence[Trace]) -> str:
+        names = [shlex.quote(str(self._shown.with_name(trace.path.name))) for trace in traces]
+        if _is_launched():
+            return f"gradtrace show {shlex.quote(str(self._shown))}"
+        if len(names) == 1:
+            return f"gradtrace show {names[0]}"
+        return f"gradtrace check {' '.join(names[:_SHOWN])}" + (" ..." if len(names) > _SHOWN else "")
 
 
-def _is_trace(file: Path) -> bool:
-    with file.open("rb") as stream:
-        header = stream.read(72)
-    return not header or header[68:] == TRACE_MARK
+def _is_launched() -> bool:
+    """Whether a launcher around `gradtrace run` made this process one of several ranks."""
+    return "RANK" in os.environ
+
+
+def _nothing() -> None:
+    """What ends tracing of children where there is none."""
 
 
 def _say(line: str) -> None:

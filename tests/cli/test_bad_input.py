@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from gradtrace.cli import COMMANDS
-from gradtrace.cli.tracing import TRACE_MARK
+from gradtrace.launch.destination import TRACE_MARK
 from gradtrace.store.schema import APPLICATION_ID
 
 READERS = {name: ["TRACE"] for name in COMMANDS if name not in ("run", "rule", "watch")}
