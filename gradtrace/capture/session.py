@@ -126,10 +126,12 @@ class Tracing:
         models: Sequence[nn.Module],
         places: Callable[[], Iterable[Path]],
         facts: Mapping[str, Any] | None = None,
+        on_open: Callable[[], object] | None = None,
     ) -> None:
         self._options = options
         self._places = places
         self._extra = facts or {}
+        self._on_open = on_open
         self._told: set[tuple[str, str | None, str | None]] = set()
         self._next_look = 0.0
         self._rules_failed = False
@@ -157,6 +159,8 @@ class Tracing:
         self._writer = writer
         self.trace = LiveTrace(path, writer)
         self.trace._tracer = self._tracer
+        if self._on_open is not None:
+            self._on_open()
         return writer
 
     def stop(self, kind: type[BaseException] | None = None) -> None:

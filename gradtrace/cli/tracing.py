@@ -84,7 +84,7 @@ class TracedProgram:
             from gradtrace.launch.tracing import begin
 
             options = self._options | self._rules.settings() | {"on_finding": self._listener()}
-            self._tracing = begin(self._destination.path, self._run, options, is_child=False)
+            self._tracing = begin(self._destination.path, self._run, options)
         except Exception as error:  # noqa: BLE001  a tracer that fails to start must not end the program
             _say(f"not tracing: {type(error).__name__}: {error}")
 

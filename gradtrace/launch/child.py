@@ -59,8 +59,6 @@ class Child:
             self._tracing = self._begin()
         except Exception as error:  # noqa: BLE001  a tracer that fails to start must not end the program
             say(f"not tracing process {os.getpid()}: {type(error).__name__}: {error}")
-            return
-        atexit.register(self._finish)
 
     def _begin(self) -> Tracing:
         from gradtrace.cli.options import RuleOptions
@@ -70,7 +68,11 @@ class Child:
         options = given.options | RuleOptions.of(given.rules).settings()
         if options["on_finding"] == "warn":
             options["on_finding"] = self._announce
-        return begin(given.path, given.run, options, is_child=True)
+        return begin(given.path, given.run, options, is_child=True, on_open=self._opened)
+
+    def _opened(self) -> None:
+        # The writer closes its file at exit; what is registered later is called earlier, and this has more to write.
+        atexit.register(self._finish)
 
     def _announce(self, finding: Finding) -> None:
         if self._ending:  # the verdict is the parent's to give

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,14 @@ if TYPE_CHECKING:
     from gradtrace.capture.session import Tracing
 
 
-def begin(path: str | Path, run: str, options: dict[str, Any], *, is_child: bool) -> Tracing:
+def begin(
+    path: str | Path,
+    run: str,
+    options: dict[str, Any],
+    *,
+    is_child: bool = False,
+    on_open: Callable[[], object] | None = None,
+) -> Tracing:
     """Start a tracer that writes at `path` or, for ranks and children, where `Destination` says.
 
     The file is made at the first backward or step: programs join their process group before they train, not before
@@ -27,8 +34,7 @@ def begin(path: str | Path, run: str, options: dict[str, Any], *, is_child: bool
     def places() -> Iterator[Path]:
         return destination.places(*rank_and_size(), child_of=run if is_child else None)
 
-    tracing = Tracing(
-        Options.checked(None, **{"select": (), "ignore": (), "thresholds": None, **options}), (), places, {"run": run}
-    )
+    checked = Options.checked(None, **{"select": (), "ignore": (), "thresholds": None, **options})
+    tracing = Tracing(checked, (), places, {"run": run}, on_open)
     tracing.start()
     return tracing

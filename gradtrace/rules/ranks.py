@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from gradtrace.model import Finding
+from gradtrace.model import Finding, LoopKind
 from gradtrace.rules.arrays import Floats, Ints, Mask, Singles
 from gradtrace.rules.base import Draft, Rule
 from gradtrace.rules.run import Run
@@ -36,8 +36,19 @@ def rank_of(run: Run, position: int) -> int:
     return rank if isinstance(rank, int) else position
 
 
+def _fed_a_step(run: Run) -> Ints:
+    """Numbers of the backwards after which an optimizer stepped before the next backward."""
+    loop = run.recording.loop()
+    numbers: Ints = np.unique(loop["backward"][loop["kind"] == LoopKind.STEP].astype(np.int64))
+    return numbers
+
+
 class Aligned:
-    """Gradient norms of the parameters and backwards that all ranks have in common."""
+    """Gradient norms of the parameters and backwards that all ranks have in common.
+
+    Where optimizers step, only the last backward before each step counts: before it, under `no_sync`, gradients are
+    each rank's own and differ as the batches do.
+    """
 
     def __init__(self, runs: Sequence[Run]) -> None:
         self.runs = runs
@@ -47,7 +58,8 @@ class Aligned:
         common = runs[0].numbers if runs else np.empty(0, np.int64)
         for run in runs[1:]:
             common = np.intersect1d(common, run.numbers)
-        self.numbers: Ints = common
+        fed = _fed_a_step(runs[0]) if runs else common
+        self.numbers: Ints = np.intersect1d(common, fed) if len(fed) else common
 
     @cached_property
     def norms(self) -> Singles:
