@@ -33,6 +33,7 @@ class Options:
     select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
     thresholds: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool = False
 
     @classmethod
     def checked(
@@ -46,6 +47,7 @@ class Options:
         select: Sequence[str],
         ignore: Sequence[str],
         thresholds: Mapping[str, Any] | None,
+        resume: bool = False,
     ) -> Options:
         """Options from a user's arguments."""
         if not _is_count(every):
@@ -55,6 +57,8 @@ class Options:
         if not (callable(on_finding) or on_finding in ON_FINDING_CHOICES):
             choices = ", ".join(ON_FINDING_CHOICES)
             raise GradtraceError(f"on_finding={on_finding!r}: expected one of {choices} or a function of a finding")
+        if resume and out is None:
+            raise GradtraceError("resume=True: expected out= to name the trace to continue")
         check_codes(select)
         check_codes(ignore)
         Thresholds.of(thresholds)
@@ -68,6 +72,7 @@ class Options:
             _codes(select),
             _codes(ignore),
             dict(thresholds or {}),
+            resume,
         )
 
 

@@ -22,6 +22,7 @@ from gradtrace.capture.tracer import Tracer
 from gradtrace.errors import FindingRaised, GradtraceError, UnwritableTraceError
 from gradtrace.recorded import Trace
 from gradtrace.store.background import BackgroundWriter
+from gradtrace.store.continuing import ContinuingWriter
 from gradtrace.store.recording import Recording
 
 if TYPE_CHECKING:
@@ -81,6 +82,11 @@ class LiveTrace(Trace):
     def steps(self) -> int:
         """Optimizer steps since the tracer was started."""
         return 0 if self._tracer is None else self._tracer.clock.steps
+
+    @property
+    def steps_before(self) -> int:
+        """Optimizer steps of earlier processes, where this trace continues theirs."""
+        return 0 if self._writer is None else self._writer.steps_before
 
     def names(self) -> list[str]:
         """Dotted names of the parameters met up to now, without reading the file; none once the trace has ended."""
@@ -154,7 +160,9 @@ class Tracing:
         return self.trace
 
     def _open_file(self) -> BackgroundWriter:
-        path, writer = _first_writable(self._places(), {**_facts(self._options), **self._extra})
+        path, writer = _first_writable(
+            self._places(), {**_facts(self._options), **self._extra}, resume=self._options.resume
+        )
         writer.flush(wait=True)
         self._writer = writer
         self.trace = LiveTrace(path, writer)
@@ -250,6 +258,7 @@ def trace(
     select: Sequence[str] = (),
     ignore: Sequence[str] = (),
     thresholds: Mapping[str, Any] | None = None,
+    resume: bool = False,
 ) -> _Session:
     """Trace every backward and optimizer step inside a `with` block; gives a live `Trace`.
 
@@ -269,11 +278,13 @@ def trace(
         select: codes, or their beginnings, of the rules to use.
         ignore: codes, or their beginnings, of the rules to leave out.
         thresholds: thresholds other than the default ones, by name.
+        resume: continue the trace at `out`, if there is one, as a training continues from its checkpoint: counts go on,
+            parameters are known by name. Without it an earlier trace there is replaced.
 
     Raises:
         GradtraceError: an argument makes no sense, or the file cannot be written.
     """
-    options = Options.checked(out, every, graph, source, replay, on_finding, select, ignore, thresholds)
+    options = Options.checked(out, every, graph, source, replay, on_finding, select, ignore, thresholds, resume)
     models = [] if model is None else [model] if isinstance(model, nn.Module) else list(model)
     for one in models:
         if not isinstance(one, nn.Module):
@@ -281,11 +292,12 @@ def trace(
     return _Session(options, models)
 
 
-def _first_writable(places: Iterable[Path], facts: Mapping[str, Any]) -> tuple[Path, BackgroundWriter]:
+def _first_writable(places: Iterable[Path], facts: Mapping[str, Any], *, resume: bool) -> tuple[Path, BackgroundWriter]:
     refused: UnwritableTraceError | None = None
     for path in places:
         try:
-            return path, BackgroundWriter(path, facts, on_error=_say)
+            going_on = resume and path.is_file() and path.stat().st_size > 0
+            return path, (ContinuingWriter if going_on else BackgroundWriter)(path, facts, on_error=_say)
         except UnwritableTraceError as error:
             refused = refused or error
     raise refused or UnwritableTraceError("no name is left for the trace; choose another with -o")

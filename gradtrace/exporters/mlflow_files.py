@@ -28,8 +28,8 @@ EXPERIMENT = "gradtrace"
 STORE = "mlflow.db"
 """An SQLite file in the folder: MLflow 3 refuses to open its older store of plain files."""
 
-_BATCH = 1000
-"""The most metrics that MLflow takes at once."""
+MOST_AT_ONCE = 1000
+"""The most metrics that MLflow takes in one call."""
 
 _NOT_IN_KEYS = re.compile(r"[^\w\-. /:]")
 """What MLflow allows in no metric's name."""
@@ -50,6 +50,11 @@ def write(recordings: Sequence[Recording], findings: Sequence[Finding], folder: 
         client.set_terminated(run)
 
 
+def metric_name(tag: str) -> str:
+    """`tag` without what MLflow allows in no name."""
+    return _NOT_IN_KEYS.sub("_", tag)
+
+
 def _experiment(client: MlflowClient, folder: Path) -> Any:
     known = client.get_experiment_by_name(EXPERIMENT)
     if known:
@@ -68,12 +73,12 @@ def _params(recording: Recording) -> list[Any]:
 
 def _log(client: MlflowClient, run: str, recording: Recording, advance: Advance) -> None:
     metrics = _metrics(recording, advance)
-    while batch := list(islice(metrics, _BATCH)):
+    while batch := list(islice(metrics, MOST_AT_ONCE)):
         client.log_batch(run, metrics=batch)
 
 
 def _metrics(recording: Recording, advance: Advance) -> Iterator[Any]:
     for moment in moments(recording):
         for tag, value in moment.values.items():
-            yield Metric(_NOT_IN_KEYS.sub("_", tag), value, round(moment.time * 1000), moment.backward)
+            yield Metric(metric_name(tag), value, round(moment.time * 1000), moment.backward)
         advance(1)

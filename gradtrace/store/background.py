@@ -47,10 +47,17 @@ class BackgroundWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], meta: Mapping[str, Any], on_error: Callable[[str], None] | None = None
+        self,
+        path: str | os.PathLike[str],
+        meta: Mapping[str, Any],
+        on_error: Callable[[str], None] | None = None,
+        *,
+        resume: bool = False,
     ) -> None:
-        self._writer = Writer(path, meta)
+        self._writer = Writer(path, meta, resume=resume)
         self.path = self._writer.path
+        self.steps_before = 0
+        """Optimizer steps that the trace held when it was opened."""
         self.error: str | None = None
         """What ended the writing, if something did."""
         self._on_error = on_error

@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gradtrace.model import STATISTICS
+from gradtrace.model import BACKWARD, LOOP, STATISTICS
 from gradtrace.store.blocks import Block, BlockRow, decode_plane, decode_records, encode_block, join
 from gradtrace.store.schema import plane_id
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
 _FAN = 16
 _LARGE = 1 << 18
 """Bytes from which on a block is left as it is: what it costs beside its content no longer shows."""
+
+
+_SETTLED = -1
+"""Level of blocks from an earlier writer."""
 
 
 class _Entry(NamedTuple):
@@ -41,6 +46,12 @@ class BlockLog:
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def take_up(self, rows: Sequence[BlockRow]) -> None:
+        """Go on behind the blocks that an earlier writer left; they are merged only by `compact`."""
+        self._entries = [_Entry(row, _SETTLED, _bytes(row)) for row in rows]
+        self._next = rows[-1].id + 1 if rows else 0
+        self._rows = sum(row.rows for row in rows)
 
     def append(self, block: Block) -> None:
         """Add a block, and merge the youngest while there are enough of one level."""
@@ -88,6 +99,12 @@ class BlockLog:
             found = self._connection.execute("SELECT data, sum FROM plane WHERE id = ?", (key,)).fetchone()
             planes.append(decode_plane(row, key, *found))
         return Block(backwards, loop, np.stack(planes, axis=1))
+
+
+def _bytes(row: BlockRow) -> int:
+    """What the block's content takes in memory."""
+    values = row.rows * row.parameters * len(STATISTICS) * 4
+    return row.rows * BACKWARD.itemsize + row.loop_rows * LOOP.itemsize + values
 
 
 def _joinable(first: _Entry, entry: _Entry) -> bool:

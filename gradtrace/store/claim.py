@@ -37,15 +37,15 @@ def writer_identity() -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def claimed(path: Path) -> Iterator[None]:
-    """Hold the resolved `path` while a trace is created there; an earlier trace at it is gone by then.
+def claimed(path: Path, *, keep: bool = False) -> Iterator[None]:
+    """Hold the resolved `path` while a trace is created there; an earlier trace at it is gone by then unless to `keep`.
 
     Raises UnwritableTraceError where the path holds something else or a trace that a live process writes.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _only_one(side_file(path, "-claim")):
-            _retire(path)
+            _retire(path, keep=keep)
             yield
             _open.add(path)
     except OSError as error:
@@ -77,8 +77,8 @@ def _only_one(lock: Path) -> Iterator[None]:
         lock.unlink(missing_ok=True)
 
 
-def _retire(path: Path) -> None:
-    """Remove an earlier trace that nobody writes any more."""
+def _retire(path: Path, *, keep: bool) -> None:
+    """Make sure that nobody writes an earlier trace any more, and remove it unless it is to be continued."""
     if path in _open:
         raise UnwritableTraceError(f"{path} is being written by this process; close that trace or choose another out=")
     if not path.exists():
@@ -87,7 +87,7 @@ def _retire(path: Path) -> None:
         raise UnwritableTraceError(f"{path} is no file; choose another out=")
     if path.stat().st_size:
         _refuse_foreign(path)
-    for suffix in (*SIDE_FILES, ""):  # a journal left alone would be replayed into the new file
+    for suffix in () if keep else (*SIDE_FILES, ""):  # a journal left alone would be replayed into the new file
         side_file(path, suffix).unlink(missing_ok=True)
 
 

@@ -49,6 +49,11 @@ def read_meta(connection: sqlite3.Connection) -> dict[str, Any]:
     return meta
 
 
+def read_rows(connection: sqlite3.Connection) -> dict[str, int]:
+    """How many rows there are: by table, and by kind of sample."""
+    return dict(_fact(connection, "rows"))
+
+
 def read_run(connection: sqlite3.Connection) -> str:
     """What tells this run's trace from any other's."""
     return str(_fact(connection, "id"))

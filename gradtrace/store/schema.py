@@ -68,6 +68,10 @@ _PLANES_A_BLOCK = 16
 """Room for further statistics without a change of layout."""
 
 
+SPARE = 1 << 20
+"""Bytes added to the size of a file when it is judged whether its numbers fit in: what is in the log beside it."""
+
+
 def plane_id(block: int, statistic: str) -> int:
     """The row of one statistic of a block in table `plane`."""
     return block * _PLANES_A_BLOCK + STATISTICS.index(statistic)

@@ -15,13 +15,13 @@ import numpy as np
 
 from gradtrace.errors import UnwritableTraceError
 from gradtrace.model import SCHEMA_VERSION, Event, Finding, Module, Optimizer, Parameter, Snapshot, Source
-from gradtrace.store import journaling
+from gradtrace.store import journaling, nouns, queries
 from gradtrace.store.blocklog import BlockLog
 from gradtrace.store.blocks import Block, Records, Values, assemble
 from gradtrace.store.claim import claimed, release, writer_identity
 from gradtrace.store.codec import checksum, dumps, pack_floats
 from gradtrace.store.nouns import encode
-from gradtrace.store.schema import APPLICATION_ID, COUNTED_TABLES, TABLES
+from gradtrace.store.schema import APPLICATION_ID, COUNTED_TABLES, SPARE, TABLES
 from gradtrace.store.snapshots import encode_graph, encode_measures
 
 if TYPE_CHECKING:
@@ -35,21 +35,35 @@ class Writer:
     """Appends to one trace file; to be used by one thread at a time.
 
     Nothing is readable by others before `flush`, and everything is after it, also if the process is killed. The file
-    is `path`, made anew: an earlier trace there is replaced. Raises UnwritableTraceError (foreign file, live writer, no
-    permission) on opening; later `sqlite3.Error` or OSError where the disk is full or the file was taken away.
+    is `path`, made anew: an earlier trace there is replaced, or appended to with `resume`.
+    Raises UnwritableTraceError (foreign file, live writer, no permission) on opening; later `sqlite3.Error` or OSError
+    where the disk is full or the file was taken away.
     """
 
-    def __init__(self, path: str | os.PathLike[str], meta: Mapping[str, Any]) -> None:
+    def __init__(self, path: str | os.PathLike[str], meta: Mapping[str, Any], *, resume: bool = False) -> None:
         self.path = Path(path).resolve()
         self._graphs: dict[str, int] = {}
         self._bare: dict[str, tuple[int, bool]] = {}
         self._structures: dict[str, int] = {}
         self._modules: dict[str, int] = {}
         self._rows = Counter(dict.fromkeys(COUNTED_TABLES, 0))
-        with claimed(self.path):
-            self._connection = _create(self.path, {**meta, "writer": writer_identity(), "closed": False})
-        self._log = BlockLog(self._connection)
+        own = {"writer": writer_identity(), "closed": False}
+        with claimed(self.path, keep=resume):
+            self._connection = _reopen(self.path) if resume else _create(self.path, {**meta, **own})
         self._inode = self.path.stat().st_ino
+        self._log = BlockLog(self._connection)
+        if resume:
+            self._take_up({name: value for name, value in meta.items() if name != "started"} | own)
+
+    def _take_up(self, meta: Mapping[str, Any]) -> None:
+        """Know what the file holds already; it began when it began."""
+        self._rows.update(queries.read_rows(self._connection))
+        self._structures = _numbered(queries.read_items(self._connection, "structure", nouns.decode_text))
+        modules = queries.read_items(self._connection, "module", nouns.decode_module)
+        self._modules = _numbered({number: module.name for number, module in modules.items()})
+        self._log.take_up(queries.read_block_rows(self._connection, self.path.stat().st_size + SPARE))
+        self.put_meta(meta)
+        self.flush()
 
     def put_meta(self, facts: Mapping[str, Any]) -> None:
         """Add or replace facts about the run, JSON-ready; "id", "writer", "closed" and "rows" are the writer's own."""
@@ -183,12 +197,7 @@ class Writer:
 def _create(path: Path, meta: Mapping[str, Any]) -> sqlite3.Connection:
     """A new, empty trace file. Raises UnwritableTraceError where none can be made."""
     try:
-        mode = journaling.choose(path)
-        connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
-        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        connection.execute(f"PRAGMA journal_mode={mode}").fetchone()
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute("PRAGMA cache_spill=OFF")  # a rollback journal would shut readers out before the commit
+        connection = _connect(path)
         connection.execute("BEGIN EXCLUSIVE")
         for statement in TABLES.values():
             connection.execute(statement)
@@ -199,6 +208,28 @@ def _create(path: Path, meta: Mapping[str, Any]) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise UnwritableTraceError(f"cannot write a trace at {path} ({error}); choose another out=") from error
     return connection
+
+
+def _reopen(path: Path) -> sqlite3.Connection:
+    """The trace that is at `path`. Raises UnwritableTraceError where it cannot be written."""
+    try:
+        return _connect(path)
+    except sqlite3.Error as error:
+        raise UnwritableTraceError(f"cannot continue the trace at {path} ({error}); choose another out=") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    mode = journaling.choose(path)
+    connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    connection.execute(f"PRAGMA journal_mode={mode}").fetchone()
+    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA cache_spill=OFF")  # a rollback journal would shut readers out before the commit
+    return connection
+
+
+def _numbered(items: Mapping[int, str]) -> dict[str, int]:
+    return {name: number for number, name in items.items()}
 
 
 def _insert_meta(connection: sqlite3.Connection, facts: Mapping[str, Any]) -> None:
