@@ -10,6 +10,7 @@
 | `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls | 2.6, 2.13, 2.15 |
 | `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines | 2.6, 2.13 |
 | `torch._C._functorch.peek_interpreter_stack` | whether a `torch.func` transform is at work | 2.6, 2.13 |
+| `torch._C._get_dispatch_mode` | whether a compiler traces with tensors that have no values | 2.6, 2.13 |
 | `torch._dynamo.utils.counters`, `Module._compiled_call_impl` | whether `torch.compile` is at work | 2.6, 2.13 |
 | `torch.nn.utils.clip_grad._clip_grads_with_norm_`, `_get_total_norm` | clipping, however it was imported | 2.6, 2.13 |
 
@@ -85,7 +86,8 @@ def _attributes(node_type: type, prefix: str) -> tuple[str, ...]:
 
 def raw_saved(node: Node) -> Iterator[Any]:
     """The `SavedTensor` objects of a node, which hold what it saved and take hooks."""
-    for name in _attributes(type(node), "_raw_saved_"):
+    node_type: type = type(node)
+    for name in _attributes(node_type, "_raw_saved_"):
         value = getattr(node, name)
         yield from value if isinstance(value, (tuple, list)) else (value,)
 
@@ -166,8 +168,12 @@ def pop_mode() -> None:
 
 
 def in_transform() -> bool:
-    """Whether a `torch.func` transform (`vmap`, `grad`, ...) is at work, whose tensors have no values yet."""
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    """Whether tensors have no values yet: in a `torch.func` transform (`vmap`, `grad`, ...) or while a compiler
+    traces."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None
+        or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
+    )
 
 
 def is_compiled(module: torch.nn.Module) -> bool:

@@ -18,6 +18,9 @@ WALK_SHARE = 0.005
 TRIGGER_SHARE = 0.02
 """Share of the run's time that close looks out of turn (new structures) may take together."""
 
+STRUCTURES = 1_000
+"""Structures counted at most; a program with more of them changes its graph all the time."""
+
 _MANY = 8
 
 
@@ -32,7 +35,8 @@ class Schedule:
     """Decides, after each backward, whether the next one is armed, and before each whether its graph is walked.
 
     Loops that alternate between several losses are looked at in windows as long as their cycle, so that each kind of
-    backward is seen.
+    backward is seen. A structure that comes up later, a second network say, has a series of its own, as far as
+    `TRIGGER_SHARE` goes.
     """
 
     def __init__(self, graph: str | int) -> None:
@@ -46,11 +50,16 @@ class Schedule:
         self._began = time.perf_counter()
         self._spent_on_triggers = 0.0
         self._triggered = False
+        self._out_of_turn = False
+        self._structure = 0
+        self._counts: dict[int, int] = {}
 
     def arm_next(self, number: int) -> bool:
         """Whether backward `number` is to be looked at closely; asked once, in order."""
-        if self._triggered:
-            self._triggered = False
+        if on_series(self._counts.get(self._structure, 0) + 1):
+            self.trigger()
+        self._out_of_turn, self._triggered = self._triggered, False
+        if self._out_of_turn:
             self._window = max(self._window, 1)
         if self._graph == "all":
             return True
@@ -59,6 +68,7 @@ class Schedule:
         if isinstance(self._graph, int):
             return number == 1 or number % self._graph == 0
         if number <= FIRST or on_series(number):
+            self._out_of_turn = False
             self._window = max(self._window, min(len(set(self._recent)) or 1, _MANY))
         if self._window > 0:
             self._window -= 1
@@ -72,10 +82,14 @@ class Schedule:
         if urgent or self._spent_on_triggers <= TRIGGER_SHARE * elapsed:
             self._triggered = True
 
-    def looked(self, seconds: float, *, in_turn: bool) -> None:
-        """Account for the cost of a close look."""
-        if not in_turn:
-            self._spent_on_triggers += seconds
+    def ran(self, overhead: float) -> None:
+        """A backward is over, which cost `overhead` seconds; where its graph was not walked it is taken to be like the
+        last one."""
+        if self._out_of_turn:
+            self._spent_on_triggers += overhead
+        if len(self._counts) > STRUCTURES:
+            self._counts.clear()
+        self._counts[self._structure] = self._counts.get(self._structure, 0) + 1
 
     def walk_due(self, number: int) -> bool:
         """Whether the graph of an unarmed backward is walked: always early on, then as often as time allows."""
@@ -94,5 +108,6 @@ class Schedule:
 
     def walked(self, seconds: float, fingerprint: int) -> None:
         """Account for a walk and remember which structure it found."""
+        self._structure = fingerprint
         self._walk_seconds = seconds if self._walk_seconds == 0 else 0.8 * self._walk_seconds + 0.2 * seconds
         self._recent.append(fingerprint)

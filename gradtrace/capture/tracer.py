@@ -317,9 +317,9 @@ class Tracer:
         self._put_graph(running, numbers)
         self._judge(running, bad=row is not None and is_nonfinite(row), given=args[0])
         self.output.registry(modules=self._armed)
-        self._make_ready()
         running.overhead += time.perf_counter() - began
-        self._schedule.looked(running.overhead, in_turn=not running.armed)
+        self._schedule.ran(running.overhead)
+        self._make_ready()
         if row is not None:
             self.output.row(running, row)
 

@@ -13,8 +13,10 @@ from gradtrace.errors import GradtraceError, UnreadableTraceError
 from gradtrace.model import ABSENT, STATISTICS, BackwardFlag, Event, Finding, Module, Optimizer, Parameter
 from gradtrace.store import nouns, queries
 from gradtrace.store.blocks import filler
+from gradtrace.store.naming import Naming
 from gradtrace.store.queries import SnapshotRef
 from gradtrace.store.reading import TraceFile
+from gradtrace.store.schema import SPARE
 
 if TYPE_CHECKING:
     import os
@@ -29,9 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["Chunk", "Recording", "SnapshotRef"]
 
 _T = TypeVar("_T")
-
-_SPARE = 1 << 20
-"""Bytes added to the size of a file when it is judged whether its numbers fit in: what is in the log beside it."""
 
 
 class Chunk(NamedTuple):
@@ -106,7 +105,7 @@ class Recording:
     @property
     def modules(self) -> list[Module]:
         """In the order in which they became known."""
-        return self._items("module", nouns.decode_module)
+        return self._cached("modules", lambda: self._naming.modules(self._items("module", nouns.decode_module)))
 
     @property
     def optimizers(self) -> list[Optimizer]:
@@ -130,7 +129,8 @@ class Recording:
 
     def events(self, kind: str | None = None) -> list[Event]:
         """In the order in which they happened; of one kind if given."""
-        return [event for event in self._items("event", nouns.decode_event) if kind in {None, event.kind}]
+        events = self._items("event", nouns.decode_event)
+        return [self._naming.event(event) for event in events if kind in {None, event.kind}]
 
     def findings(self) -> list[Finding]:
         """As stored with the trace."""
@@ -144,7 +144,11 @@ class Recording:
         if backward < 0 and len(self) + backward >= 0:
             backward = int(self.backwards()["number"][backward])
         number = self._nearest(backward)
-        return self._read(lambda connection: queries.read_snapshot(connection, number))
+        return self._naming.snapshot(self._read(lambda connection: queries.read_snapshot(connection, number)))
+
+    @property
+    def _naming(self) -> Naming:
+        return self._cached("naming", lambda: Naming(self.parameters, self._items("module", nouns.decode_module)))
 
     def backwards(self) -> Records:
         """One record of dtype BACKWARD a backward."""
@@ -206,7 +210,7 @@ class Recording:
             return read(connection)
 
     def _block_rows(self, connection: sqlite3.Connection) -> list[BlockRow]:
-        return queries.read_block_rows(connection, self.path.stat().st_size + _SPARE)
+        return queries.read_block_rows(connection, self.path.stat().st_size + SPARE)
 
     def _cached(self, name: str, read: Callable[[], _T]) -> _T:
         if name not in self._nouns:
