@@ -29,6 +29,14 @@ MAX_SNAPSHOTS = 24
 """Measured snapshots looked at: a trace may hold many more where much was suspicious."""
 
 
+FADED = 1e-30
+"""A norm below which a gradient fades to exact zeros by underflow: float32 ends at 1e-45, and a derivative of 1e-15 is
+usual at the tail of a sigmoid."""
+
+_SMALLEST = 1e-45
+"""What a gradient that underflowed counts as: the smallest float32."""
+
+
 @dataclass(frozen=True)
 class Profile:
     """Largest activation gradient by level. `best` is the node it was seen at; `levels` where in the graph."""
@@ -86,7 +94,15 @@ class Flow:
         if len(self.profile.norms) < self._limits.levels:
             return float("nan")
         late, early = self.profile.ends(self._limits.share)
-        return _decades(float(np.median(late)), float(early.max()))
+        floor = _SMALLEST if self._underflows else 0.0
+        return _decades(float(np.median(late)), max(float(early.max()), floor))
+
+    @cached_property
+    def _underflows(self) -> bool:
+        """Whether the gradient fades until nothing is left of it, in contrast to being cut to zero by one op."""
+        norms = self.profile.norms
+        left = norms[norms > 0]
+        return bool(len(left)) and float(left[-1]) < FADED
 
     @cached_property
     def growth_decades(self) -> float:
@@ -100,7 +116,7 @@ class Flow:
         """Decades lost along the profile by op and by module; they add up to the whole."""
         ops: Counter[str] = Counter()
         modules: Counter[str] = Counter()
-        logs = np.log10(np.maximum(self.profile.norms, np.finfo(np.float64).tiny))
+        logs = np.log10(np.maximum(self.profile.norms, _SMALLEST))
         for place, drop in zip(self.profile.best[:-1], (logs[:-1] - logs[1:]).tolist(), strict=True):
             node = self.nodes[place]
             ops[node.op] += drop

@@ -8,6 +8,7 @@ import numpy as np
 
 from gradtrace.model import Node, Where
 from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.flow import FADED
 from gradtrace.rules.reach import by_module, is_conditional
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, common_module, counted, listed, module_text
@@ -51,7 +52,7 @@ class ZeroGradient(Rule):
         "from zero; use a sigmoid for one class.",
         silent="Zeros in the first steps beside a zero-initialised partner (LoRA, ReZero); a loss that has "
         "reached its minimum; biases whose layer otherwise learns; experts and heads that are rarely "
-        "chosen while their siblings are.",
+        "chosen while their siblings are; a gradient that fades until it underflows, which is GT101.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -61,6 +62,8 @@ class ZeroGradient(Rule):
         culprits = {leaf: _culprit(run, run.leaves[leaf].name) for leaf in zero}
         groups: dict[tuple[object, ...], list[int]] = {}
         for leaf in zero:
+            if _has_faded(culprits[leaf]):
+                continue
             if _long_enough(run, leaf, culprits[leaf]) and not _is_excused(run, leaf, zero):
                 groups.setdefault(_key(culprits[leaf]), []).append(leaf)
         for members in groups.values():
@@ -77,6 +80,11 @@ def _culprit(run: Run, leaf: str) -> Node | None:
         if killers := flow.killers(leaf):
             return min(killers, key=lambda node: (not node.op.startswith(_CONSTANT), node.id))
     return None
+
+
+def _has_faded(culprit: Node | None) -> bool:
+    """Whether so little reached the op that zero is an underflow: then the gradient vanishes (GT101) on its way."""
+    return culprit is not None and culprit.grad_norm is not None and culprit.grad_norm < FADED
 
 
 def _long_enough(run: Run, leaf: int, culprit: Node | None) -> bool:
