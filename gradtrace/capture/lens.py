@@ -41,7 +41,7 @@ class Lens:
         self.watch = ModuleWatch(registry, sites, guard, self.found_compiled)
         self.journal = Journal(sites, self.watch.now, self._switched_off)
         self.sightings = Sightings(registry, sites)
-        self._switch = GlobalSwitch(sites)
+        self._switch = GlobalSwitch(sites, guard)
         self._thread = threading.get_ident()
         self._opaque = False
         self._pushed = False

@@ -65,8 +65,9 @@ def switch_site(sites: SiteTable, frame: FrameType | None) -> tuple[str, int] | 
 class GlobalSwitch:
     """Remembers which line of the program last called `torch.set_grad_enabled(False)` as a function."""
 
-    def __init__(self, sites: SiteTable) -> None:
+    def __init__(self, sites: SiteTable, guard: Callable[[BaseException], None]) -> None:
         self._sites = sites
+        self._guard = guard
         self.site: int | None = None
 
     def patch(self) -> Callable[[], None]:
@@ -76,8 +77,13 @@ class GlobalSwitch:
     def _watching(self, original: Any) -> Any:
         def init(switch: Any, mode: bool) -> None:
             original(switch, mode)
-            caller = sys._getframe(1)
-            if self._sites.user_frame(caller) is caller:
-                self.site = None if mode else self._sites.number(caller.f_code, caller.f_lineno)
+            try:
+                self._note(mode, sys._getframe(1))
+            except Exception as error:  # a fault of ours must not reach the user's program
+                self._guard(error)
 
         return init
+
+    def _note(self, mode: bool, caller: FrameType) -> None:
+        if self._sites.user_frame(caller) is caller:
+            self.site = None if mode else self._sites.number(caller.f_code, caller.f_lineno)

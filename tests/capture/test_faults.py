@@ -8,7 +8,7 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 import residue
@@ -44,8 +44,9 @@ NOT_IN_TRAINING = {
     "recipe",
     "slopes",
     "torchviz_adapter",
+    "waiting",
 }
-"""Modules that answer a person's question outside a traced block: their errors are the person's."""
+"""Modules that answer a person's question outside a traced block, or are done before it begins."""
 
 THE_NET = {"disarm", "_report", "_take_off", "stop", "remove", "drop", "clear"}
 """What catches faults and takes the hooks off is kept short and is not made to fail itself."""
@@ -63,6 +64,7 @@ def _methods(owner: type) -> Iterator[str]:
 
 
 OUTERMOST = {
+    ("GlobalSwitch", "_watching"),
     ("Journal", "__torch_function__"),
     ("Measurement", "_before"),
     ("Measurement", "_after"),
@@ -90,6 +92,7 @@ OFF_COURSE = {
     ("LoopWatch", "_module_cleared"),
     ("Registry", "_is_free"),
     ("Registry", "add_loose_leaf"),
+    ("Output", "names"),
     ("Row", "put_device"),
     ("Schedule", "trigger"),
     ("Schedule", "walk_due"),
@@ -110,7 +113,9 @@ def _entries() -> list[tuple[type, str]]:
             continue
         module = importlib.import_module(f"gradtrace.capture.{each.name}")
         classes = [
-            value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == module.__name__
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value) and value.__module__ == module.__name__ and Protocol not in value.__bases__
         ]
         found += [(owner, name) for owner in classes for name in _methods(owner)]
     left_out = OUTERMOST | OFF_COURSE
