@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from gradtrace.cli.options import RuleOptions, rule_options
+from gradtrace.cli.options import Extensible, RuleOptions, added_formats, rule_options
 from gradtrace.cli.output import write
 
 
@@ -17,7 +17,7 @@ from gradtrace.cli.output import write
 )
 @click.option(
     "--format",
-    type=click.Choice(["text", "json", "github", "sarif", "junit"]),
+    type=Extensible(["text", "json", "github", "sarif", "junit"], added_formats("finding_formats")),
     default="text",
     help="For people, programs, GitHub annotations, code scanning, CI servers.",
 )

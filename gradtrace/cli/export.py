@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gradtrace.cli.options import RuleOptions, rule_options, trace_argument
+from gradtrace.cli.options import Extensible, RuleOptions, added_formats, rule_options, trace_argument
 
 if TYPE_CHECKING:
     from gradtrace.exporters import Advance
@@ -31,7 +31,7 @@ _NEXT = {
 @click.option(
     "--to",
     "format",
-    type=click.Choice(["csv", "parquet", "tensorboard", "wandb", "mlflow"]),
+    type=Extensible(["csv", "parquet", "tensorboard", "wandb", "mlflow"], added_formats("exporters")),
     required=True,
     help="csv and parquet: tables of backwards, gradients, updates, parameters and findings. The others: scalars.",
 )

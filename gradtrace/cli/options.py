@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,31 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 trace_argument: Decorator = click.argument("trace", type=click.Path(path_type=Path))
 """A file, or a folder of ranks; whether it is one is found out on opening it, with a better message than click's."""
+
+
+class Extensible(click.Choice[str]):
+    """Choices of our own, and those that plugins add: these are loaded only for a word that is none of ours."""
+
+    def __init__(self, choices: Sequence[str], added: Callable[[], Iterable[str]]) -> None:
+        super().__init__(choices)
+        self._added = added
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if value in self.choices:
+            return super().convert(value, param, ctx)
+        return click.Choice([*self.choices, *self._added()]).convert(value, param, ctx)
+
+
+def added_formats(kind: str) -> Callable[[], Iterable[str]]:
+    """The names that plugins add: `kind` is a function of `gradtrace.plugins`, which is imported when it is called."""
+
+    def names() -> Iterable[str]:
+        from gradtrace import plugins
+
+        added: Iterable[str] = getattr(plugins, kind)()
+        return added
+
+    return names
 
 
 def codes(value: str) -> tuple[str, ...]:

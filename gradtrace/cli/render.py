@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from gradtrace.cli.options import trace_argument
+from gradtrace.cli.options import Extensible, added_formats, trace_argument
 from gradtrace.cli.output import write
 
 FORMATS = ("svg", "png", "pdf", "dot", "json", "graphml", "gexf", "mermaid", "html", "model_explorer")
@@ -43,7 +43,11 @@ def _depth(value: str) -> str | int:
 @click.option(
     "--style", type=click.Choice(["gradtrace", "torchviz"]), default="gradtrace", help="Ours, or torchviz's look."
 )
-@click.option("--format", type=click.Choice(FORMATS), help="By default the ending of FILE, svg without one.")
+@click.option(
+    "--format",
+    type=Extensible(FORMATS, added_formats("graph_formats")),
+    help="By default the ending of FILE, svg without one.",
+)
 @click.option("--rankdir", type=click.Choice(["TB", "LR", "BT", "RL"]), default="TB", help="Where the gradient runs.")
 @click.option("--rank", type=click.IntRange(min=0), help="Of a folder of ranks.")
 @trace_argument

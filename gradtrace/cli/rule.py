@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 @click.argument("code", required=False)
 def command(code: str | None) -> None:
     """Explain a finding's CODE (or name); without one, list them all."""
-    from gradtrace.rules import RULES, rule
+    from gradtrace.rules import all_rules, rule
 
-    text = _page(rule(code)) if code else "\n".join(map(_line, RULES))
+    text = _page(rule(code)) if code else "\n".join(map(_line, all_rules()))
     write(f"{text if in_color() else click.unstyle(text)}\n", None)
 
 

@@ -47,20 +47,32 @@ def export(
 
     Raises GradtraceError for an unknown format or a folder that is not empty, MissingToolError without the library.
     """
-    if format not in FORMATS:
-        raise GradtraceError(f"export to {format!r} is not known; choose one of {', '.join(FORMATS)}")
+    write = _writer(format)
     folder = Path(out)
-    try:
-        writer = import_module(f"gradtrace.exporters.{format}_files")
-    except ModuleNotFoundError as error:
-        raise _missing(format, error) from error
     if folder.exists() and not folder.is_dir():
         raise GradtraceError(f"{folder} is a file; export writes a folder, name another one with -o")
     if format not in _GROWING and folder.is_dir() and any(folder.iterdir()):
         raise GradtraceError(f"{folder} is not empty; name another folder with -o, or remove it")
     folder.mkdir(parents=True, exist_ok=True)
-    writer.write(recordings, findings, folder, advance)
+    write(recordings, findings, folder, advance)
     return folder
+
+
+def _writer(format: str) -> Callable[..., object]:
+    """The function that writes a format: of our own, or of a plugin."""
+    if format not in FORMATS:
+        from gradtrace import plugins
+
+        added = plugins.exporters()
+        if format not in added:
+            known = ", ".join([*FORMATS, *added])
+            raise GradtraceError(f"export to {format!r} is not known; choose one of {known}")
+        return added[format]
+    try:
+        write: Callable[..., object] = import_module(f"gradtrace.exporters.{format}_files").write
+    except ModuleNotFoundError as error:
+        raise _missing(format, error) from error
+    return write
 
 
 def _missing(format: str, error: ModuleNotFoundError) -> Exception:

@@ -63,6 +63,7 @@ class Live:
         self._findings = 0
         self._due = 0.0
         self._bad: list[str] = []
+        self._before = trace.steps_before
         self._remove: Callable[[], None] = lambda: None
         trace.listen(self._found)
 
@@ -86,19 +87,19 @@ class Live:
         update = self._updates.take()
         if update is None:
             return
-        bad = self._updates.take_nonfinite()
+        bad, step = self._updates.take_nonfinite(), self._before + update.step
         values = update.totals()
         values |= {"gradtrace/findings": float(self._findings), "gradtrace/nonfinite": float(len(bad))}
         if self._parameters:
             values |= update.by_parameter(self._trace.names())
-        self._tell(lambda logger: logger.scalars(values, update.step))
+        self._tell(lambda logger: logger.scalars(values, step))
         if bad and bad != self._bad:
-            self._tell(lambda logger: logger.text("gradtrace/nonfinite", describe_nonfinite(bad), update.step))
+            self._tell(lambda logger: logger.text("gradtrace/nonfinite", describe_nonfinite(bad), step))
         self._bad = bad
 
     def _found(self, finding: Finding) -> None:
         self._findings += stands(finding)
-        text, step = as_markdown(finding), max(1, self._trace.steps)
+        text, step = as_markdown(finding), self._before + max(1, self._trace.steps)
         self._tell(lambda logger: logger.text("gradtrace/findings", text, step))
         self._tell(lambda logger: logger.scalars({"gradtrace/findings": float(self._findings)}, step))
 

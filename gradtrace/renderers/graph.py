@@ -40,11 +40,11 @@ def render_graph(
 ) -> str | bytes | Path:
     """Draw `graph`; write it to `out` and return that path, or return the document (bytes for png and pdf, else text).
 
-    `format` is one of FORMATS; by default the ending of `out` decides. `depth` is "auto" (folded by module to what fits
-    a page), "full", or the number of module levels to show. `focus` is the dotted name of a module, `path` is "FROM:TO"
-    (names or ids; "loss" or nothing before the colon is the loss). `color` is gradient, gain, time, memory or none.
-    `findings` are marked where they lie. `engine` names a system graphviz; the default is the bundled one. `calls`
-    shows the calls of a module "together" or "apart".
+    `format` is one of FORMATS or one that a plugin adds; by default the ending of `out` decides. `depth` is "auto"
+    (folded by module to what fits a page), "full", or the number of module levels to show. `focus` is the dotted name
+    of a module, `path` is "FROM:TO" (names or ids; "loss" or nothing before the colon is the loss). `color` is
+    gradient, gain, time, memory or none. `findings` are marked where they lie. `engine` names a system graphviz; the
+    default is the bundled one. `calls` shows the calls of a module "together" or "apart".
 
     The data formats (json, graphml, gexf, model_explorer) hold the graph unfolded unless `depth`, `focus` or `path` ask
     for less.
@@ -71,9 +71,15 @@ def choose_format(out: str | Path | None, format: str | None) -> str:
     """`format`, or what the ending of `out` says. GradtraceError for an unknown or missing one."""
     ending = Path(out).suffix.lstrip(".").lower() if out is not None else ""
     chosen = (format or ENDINGS.get(ending, ending)).replace("-", "_")
-    if chosen not in FORMATS:
+    if chosen in FORMATS:
+        return chosen
+    from gradtrace import plugins
+
+    added = plugins.graph_formats()
+    chosen = chosen if chosen in added else format or ending
+    if chosen not in added:
         wanted = f"unknown format {chosen!r}" if chosen else "no format: the output has no ending"
-        raise GradtraceError(f"{wanted}; expected one of {', '.join(FORMATS)}")
+        raise GradtraceError(f"{wanted}; expected one of {', '.join([*FORMATS, *added])}")
     return chosen
 
 
@@ -96,4 +102,12 @@ def _writer(format: str) -> Callable[[Graph, View], str | bytes]:
         "html": writers.page,
         "model_explorer": writers.model_explorer,
     }
-    return table[format]
+    return table[format] if format in table else _added(format)
+
+
+def _added(format: str) -> Callable[[Graph, View], str | bytes]:
+    """A plugin's; the graph is whole unless the view asks for less."""
+    from gradtrace import plugins
+
+    render = plugins.graph_formats()[format]
+    return lambda graph, view: render(view.asked(graph))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from gradtrace.errors import GradtraceError
@@ -62,6 +63,7 @@ __all__ = [
     "Page",
     "Rule",
     "Thresholds",
+    "all_rules",
     "check_codes",
     "diagnose",
     "diagnose_ranks",
@@ -104,21 +106,36 @@ RULES: tuple[Rule, ...] = (
     SoftmaxOverOne(),
     BroadcastLoss(),
 )
-"""Every rule, by code."""
+"""Every rule of our own, by code."""
+
+
+@cache
+def all_rules() -> tuple[Rule, ...]:
+    """Ours, then those of plugins. Raises GradtraceError where a plugin's rule is none, or its code is taken."""
+    from gradtrace import plugins
+
+    found = list(RULES)
+    for added in plugins.rules():
+        if not isinstance(added, Rule):
+            raise GradtraceError(f"a plugin gives {added!r} as a rule; expected an instance of gradtrace.rules.Rule")
+        if added.code in {known.code for known in found} or added.code.startswith("GT"):
+            raise GradtraceError(f"a plugin's rule has the code {added.code}, which is taken; choose another")
+        found.append(added)
+    return tuple(found)
 
 
 def rule(code: str) -> Rule:
     """The rule of a code or a name, in any case of letters. Raises GradtraceError on an unknown one."""
     wanted = code.strip().lower()
-    for candidate in RULES:
+    for candidate in all_rules():
         if wanted in (candidate.code.lower(), candidate.name):
             return candidate
-    raise GradtraceError(f"unknown finding code {code}; known are {', '.join(known.code for known in RULES)}")
+    raise GradtraceError(f"unknown finding code {code}; known are {', '.join(known.code for known in all_rules())}")
 
 
 def check_codes(codes: str | Iterable[str]) -> None:
     """Raise GradtraceError unless every code, or beginning of one, is a rule's."""
-    chosen(RULES, codes, ())
+    chosen(all_rules(), codes, ())
 
 
 def diagnose(
@@ -133,7 +150,7 @@ def diagnose(
     `select` and `ignore` take codes or their beginnings ("GT3"); only rules that are selected run, so that a symptom
     shows where its cause was not asked for. Raises GradtraceError on unknown codes or thresholds.
     """
-    rules = chosen(RULES, select, ignore)
+    rules = chosen(all_rules(), select, ignore)
     run = Run(recording, Thresholds.of(thresholds))
     return settle([finding for each in rules for finding in each.diagnose(run)])
 
@@ -146,7 +163,7 @@ def diagnose_ranks(
     thresholds: Thresholds | Mapping[str, Any] | None = None,
 ) -> list[Finding]:
     """The findings of several ranks of one run: each rank's own, equal ones once, and what shows only between them."""
-    rules = chosen(RULES, select, ignore)
+    rules = chosen(all_rules(), select, ignore)
     limits = Thresholds.of(thresholds)
     runs = [Run(recording, limits) for recording in recordings]
     own: dict[tuple[object, ...], Finding] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -30,9 +30,19 @@ def stands(finding: Finding) -> bool:
 def render_findings(verdicts: Sequence[Verdict], format: str = "text") -> str:
     """The findings of one or more traces as a document that ends in a newline.
 
-    Raises GradtraceError for an unknown format.
+    `format` is one of FORMATS or one that a plugin adds. Raises GradtraceError for an unknown one.
     """
     if format not in FORMATS:
-        raise GradtraceError(f"format {format!r} is not known; choose one of {', '.join(FORMATS)}")
+        return _added(format)(verdicts)
     document: str = import_module(f"gradtrace.renderers.findings.{format}").render(verdicts)
     return document
+
+
+def _added(format: str) -> Callable[[Sequence[Verdict]], str]:
+    from gradtrace import plugins
+
+    formats = plugins.finding_formats()
+    if format not in formats:
+        known = ", ".join([*FORMATS, *formats])
+        raise GradtraceError(f"format {format!r} is not known; choose one of {known}")
+    return formats[format]
