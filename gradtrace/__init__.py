@@ -5,6 +5,7 @@ Names are imported on first use: `import gradtrace` alone imports neither torch 
 
 from __future__ import annotations
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ _HOMES = {
     "Finding": "gradtrace.model",
     "FindingRaised": "gradtrace.errors",
     "GradtraceError": "gradtrace.errors",
+    "load_ipython_extension": "gradtrace.integrations.notebook",
+    "unload_ipython_extension": "gradtrace.integrations.notebook",
 }
 
 __all__ = ["Finding", "FindingRaised", "GradtraceError", "Trace", "explain", "graph", "load", "render", "trace"]
@@ -44,3 +47,12 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+def _in_notebook() -> None:
+    """Where IPython runs, have graphs display themselves."""
+    if "IPython" in sys.modules and (shell := sys.modules["IPython"].get_ipython()) is not None:
+        import_module("gradtrace.integrations.notebook").display_graphs(shell)
+
+
+_in_notebook()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +52,16 @@ class Parameter:
     kind: str = "parameter"
     aliases: tuple[str, ...] = ()
     sparse: bool = False
+    placements: tuple[str, ...] = ()
+    """Of a distributed tensor, for each dimension of its device mesh: "Shard", "Replicate" or another of torch's
+    placements. `shape` is that of the whole."""
+    mesh: tuple[int, ...] = ()
+    """Sizes of that mesh's dimensions."""
+
+    @property
+    def is_sharded(self) -> bool:
+        """Whether each process holds, and measures, only its part."""
+        return "Shard" in self.placements
 
     @property
     def numel(self) -> int:
@@ -309,6 +320,11 @@ class Finding:
             "parameters": list(self.parameters),
             "evidence": self.evidence,
         }
+
+    def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
+        # By name: nouns know nothing of renderers, but for the moment in which a notebook shows one.
+        bundle: dict[str, str] = import_module("gradtrace.renderers.text").finding_bundle(self)
+        return bundle
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Finding:

@@ -84,10 +84,21 @@ def to_html(text: str) -> str:
     from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=io.StringIO(), record=True)
+    console = Console(file=io.StringIO(), record=True, force_jupyter=False)
     console.print(Text.from_ansi(text), soft_wrap=True)
     body = console.export_html(inline_styles=True, code_format="{code}")
     return f'<pre style="line-height: 1.2">{body}</pre>'
+
+
+def finding_bundle(finding: Finding) -> dict[str, str]:
+    """A finding as a notebook shows it, by MIME type."""
+    texts = []
+    for color in (False, True):
+        console = _console(100, color=color)
+        _print_finding(console, finding)
+        assert isinstance(console.file, io.StringIO)  # noqa: S101  made in _console
+        texts.append(console.file.getvalue())
+    return {"text/plain": texts[0].rstrip(), "text/html": to_html(texts[1])}
 
 
 def _console(width: int, *, color: bool) -> Console:
@@ -102,6 +113,7 @@ def _console(width: int, *, color: bool) -> Console:
         markup=False,
         emoji=False,
         legacy_windows=False,
+        force_jupyter=False,  # in a notebook rich would show each line by itself, and nothing would reach the file
     )
 
 
