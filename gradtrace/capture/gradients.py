@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradtrace.capture import private
+from gradtrace.capture.distributed import local
 from gradtrace.capture.measure import underflow_share
 from gradtrace.capture.statistics import Meter, Row, plain
 from gradtrace.capture.updates import UnitWindow
@@ -85,7 +86,7 @@ class GradientReader:
         for number, gradient in zip(numbers, gradients, strict=True):
             if gradient.layout is not torch.strided:
                 self._registry.mark_sparse(number)
-            elif (share := underflow_share(gradient)) is not None:
+            elif (share := underflow_share(local(gradient))) is not None:
                 shares[number] = share
         if not np.isnan(shares).all():
             self._output.sample("subnormal", backward, shares)
@@ -94,7 +95,7 @@ class GradientReader:
         if not self._meter.matrices or not self._units.due(backward, self._meter.matrices):
             return
         numbered = zip(numbers, gradients, strict=True)
-        self._units.add([(number, gradient) for number, gradient in numbered if _is_matrix(gradient)])
+        self._units.add([(number, local(gradient)) for number, gradient in numbered if _is_matrix(gradient)])
         if self._units.full():
             self.finish_units()
 
@@ -106,7 +107,7 @@ class GradientReader:
 
 
 def _is_matrix(gradient: Tensor) -> bool:
-    if gradient.dim() < 2 or gradient.layout is not torch.strided or not gradient.numel():
+    if gradient.dim() < 2 or gradient.layout is not torch.strided or not local(gradient).numel():
         return False
     return plain(gradient) is not None
 

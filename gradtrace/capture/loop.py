@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from gradtrace.capture import private
+from gradtrace.capture.distributed import is_distributed
 from gradtrace.model import LoopKind, StepFlag
 
 if TYPE_CHECKING:
@@ -212,8 +213,7 @@ class LoopWatch:
 
     def _clipping(self, parameters: Any, max_norm: float, total_norm: Any, *args: Any, **kwargs: Any) -> None:
         numbers = self._numbers(parameters)
-        total = float(total_norm) if not isinstance(total_norm, Tensor) or total_norm.device.type == "cpu" else math.nan
-        self._clipped(LoopKind.CLIP_NORM, numbers, total, float(max_norm))
+        self._clipped(LoopKind.CLIP_NORM, numbers, _host_value(total_norm), float(max_norm))
 
     def _clipping_value(self, parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> None:
         self._clipped(LoopKind.CLIP_VALUE, self._numbers(parameters), math.nan, float(clip_value))
@@ -292,7 +292,7 @@ def _cares(module: nn.Module) -> bool:
 
 def _host_value(scale: Any) -> float:
     if isinstance(scale, Tensor):
-        return float(scale) if scale.device.type == "cpu" else math.nan
+        return float(scale) if scale.device.type == "cpu" and not is_distributed(scale) else math.nan
     return math.nan if scale is None else float(scale)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradtrace import model
+from gradtrace.capture import distributed
 from gradtrace.capture.in_sight import holder_of, variable_name
 from gradtrace.capture.sites import SiteTable
 
@@ -51,8 +52,10 @@ class _Leaf:
         "identity",
         "kind",
         "local",
+        "mesh",
         "module",
         "module_type",
+        "placements",
         "reference",
         "requires_grad",
         "root",
@@ -74,9 +77,11 @@ class _Leaf:
         """Follow `tensor` from now on, weakly; what it is like is remembered beyond its life."""
         self.reference = weakref.ref(tensor)
         self.shape = tuple(tensor.shape)
+        self.placements, self.mesh = distributed.layout(tensor)
         self.dtype = dtype_name(tensor.dtype)
         self.device = str(tensor.device)
-        self.requires_grad = tensor.requires_grad
+        # A process that holds no element of a sharded parameter gets no gradient for it, and misses none.
+        self.requires_grad = tensor.requires_grad and (distributed.local(tensor).numel() > 0 or not tensor.numel())
         self.identity = id(tensor)
 
 
@@ -93,6 +98,7 @@ class Registry:
         self._roots: list[_Root] = []
         self._leaves: list[_Leaf] = []
         self._numbers: dict[int, int] = {}
+        self._stand_ins: dict[int, tuple[weakref.ref[Tensor], int]] = {}
         self._loose: dict[tuple[str, tuple[int, ...]], int] = {}
         self._modules: dict[int, tuple[weakref.ref[nn.Module], str, _Root]] = {}
         self._calls: dict[str, int] = {}
@@ -113,7 +119,8 @@ class Registry:
         number = self._numbers.get(id(tensor))
         if number is not None and self._leaves[number].reference() is tensor:
             return number
-        return None
+        stand_in = self._stand_ins.get(id(tensor))
+        return stand_in[1] if stand_in is not None and stand_in[0]() is tensor else None
 
     def tensors(self) -> list[Tensor | None]:
         """All known leaves by number. Weak inside; the caller drops the list soon."""
@@ -160,7 +167,9 @@ class Registry:
     def add_loose_leaf(self, tensor: Tensor, frame: FrameType | None) -> int:
         """Register a leaf that belongs to no module, named by the variable that holds it."""
         if isinstance(tensor, nn.Parameter):
-            found = self._find_in_sight(tensor, frame)
+            found = self._find_sharded(tensor)
+            if found is None:
+                found = self._find_in_sight(tensor, frame)
             if found is not None:
                 return found
         kind = "parameter" if isinstance(tensor, nn.Parameter) else "input"
@@ -174,6 +183,17 @@ class Registry:
             return known
         number = self._loose[name, tuple(tensor.shape)] = self._add_leaf(tensor, name, None, kind)
         return number
+
+    def _find_sharded(self, parameter: nn.Parameter) -> int | None:
+        """The number of the sharded parameter in whose place `fully_shard` puts this one."""
+        for root in self.roots():
+            for shard, whole in distributed.unsharded(root):
+                if whole is parameter:
+                    number = self.number(shard)
+                    if number is not None:
+                        self._stand_ins[id(whole)] = (weakref.ref(whole), number)
+                    return number
+        return None
 
     def _find_in_sight(self, parameter: nn.Parameter, frame: FrameType | None) -> int | None:
         """The parameter's number, once the module in sight that owns it is registered as a root."""
@@ -221,6 +241,8 @@ class Registry:
         renamed: set[int] = set()
         for path, parameter in module.named_parameters(remove_duplicate=False):
             number = self.number(parameter)
+            if number is None:
+                number = self._find_sharded(parameter)
             if number is None:
                 number = self._add_leaf(parameter, path, root, "parameter")
             leaf = self._leaves[number]
@@ -364,6 +386,8 @@ class Registry:
             leaf.kind,
             tuple(self._prefixed(alias, leaf.root) for alias in leaf.aliases),
             leaf.sparse,
+            leaf.placements,
+            leaf.mesh,
         )
 
     def module_records(self) -> list[model.Module]:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from gradtrace.capture import private
+from gradtrace.capture.distributed import local
 from gradtrace.model import ABSENT, STATISTICS
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ def plain(tensor: Tensor) -> Tensor | None:
         tensor = tensor.coalesce().values()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor.resolve_conj())
-    local = getattr(tensor, "_local_tensor", None)
-    if local is not None:
-        tensor = local
+    tensor = local(tensor)
     return tensor if tensor.dtype in _REAL else None
 
 
@@ -174,7 +173,7 @@ class Meter:
             row.put(segments.columns, _segment_statistics(segments, gradients))
         for position in plan.odd:
             dense = plain(gradients[position])
-            if dense is not None:
+            if dense is not None and (dense.numel() or not gradients[position].numel()):
                 (large if dense.device.type == "cpu" else device).append((plan.numbers[position], dense))
         if large:
             _large(row, large, zeros)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gradtrace.capture import births, private, retained
 from gradtrace.capture.build import Builder
+from gradtrace.capture.distributed import may_communicate
 from gradtrace.capture.errors_of_backward import explain_exception
 from gradtrace.capture.gradients import GradientReader, is_nonfinite
 from gradtrace.capture.kept_values import NODES, kept_values
@@ -292,7 +293,7 @@ class Tracer:
     def _keep_for_replay(self, running: Running, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The engine's arguments, asking it to keep the graph where a replay may need it."""
         _, retain, create = args[:3]
-        if not self._options.replay or create or running.graph is None:
+        if not self._options.replay or create or running.graph is None or may_communicate(running.graph):
             return args
         running.replaying = True
         running.retained_for_replay = not retain

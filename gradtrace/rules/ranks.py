@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
@@ -36,53 +36,61 @@ def rank_of(run: Run, position: int) -> int:
     return rank if isinstance(rank, int) else position
 
 
-def _fed_a_step(run: Run) -> Ints:
-    """Numbers of the backwards after which an optimizer stepped before the next backward."""
+def reduced_gradients(run: Run) -> tuple[Ints, Singles]:
+    """Numbers and gradient norms of the backwards after which ranks should agree.
+
+    Where optimizers step, that is the last backward before each step: before it, under `no_sync`, gradients are each
+    rank's own and differ as the batches do.
+    """
     loop = run.recording.loop()
-    numbers: Ints = np.unique(loop["backward"][loop["kind"] == LoopKind.STEP].astype(np.int64))
-    return numbers
+    fed: Ints = np.unique(loop["backward"][loop["kind"] == LoopKind.STEP].astype(np.int64))
+    numbers: Ints = np.intersect1d(run.numbers, fed) if len(fed) else run.numbers
+    return numbers, run.norm[np.searchsorted(run.numbers, numbers)]
+
+
+def weights(run: Run) -> tuple[Ints, Singles]:
+    """Steps at which norms of the weights were taken, and the norms."""
+    steps, norms = run.recording.samples("weight_norm")
+    _, last = np.unique(steps[::-1], return_index=True)  # several optimizers may step at once
+    rows = len(steps) - 1 - last
+    return steps[rows], norms[rows]
 
 
 class Aligned:
-    """Gradient norms of the parameters and backwards that all ranks have in common.
+    """Norms of the parameters, at the backwards or steps, that all ranks have in common.
 
-    Where optimizers step, only the last backward before each step counts: before it, under `no_sync`, gradients are
-    each rank's own and differ as the batches do.
+    A parameter of which each rank holds a part of its own is left out.
     """
 
-    def __init__(self, runs: Sequence[Run]) -> None:
-        self.runs = runs
+    def __init__(self, runs: Sequence[Run], read: Callable[[Run], tuple[Ints, Singles]]) -> None:
         self.ranks = [rank_of(run, position) for position, run in enumerate(runs)]
-        shared = set.intersection(*({leaf.name for leaf in run.parameters} for run in runs)) if runs else set()
-        self.names = [leaf.name for leaf in runs[0].parameters if leaf.name in shared] if runs else []
-        common = runs[0].numbers if runs else np.empty(0, np.int64)
-        for run in runs[1:]:
-            common = np.intersect1d(common, run.numbers)
-        fed = _fed_a_step(runs[0]) if runs else common
-        self.numbers: Ints = np.intersect1d(common, fed) if len(fed) else common
+        self._runs = runs
+        self._read = [read(run) for run in runs]
+        shared = set.intersection(*({leaf.name for leaf in run.parameters if not leaf.is_sharded} for run in runs))
+        self.names = [leaf.name for leaf in runs[0].parameters if leaf.name in shared]
+        self.numbers: Ints = reduce(np.intersect1d, (numbers for numbers, _ in self._read))
 
     @cached_property
     def norms(self) -> Singles:
-        """(ranks, backwards, parameters)."""
-        return np.stack([self._of(run) for run in self.runs])
+        """(ranks, backwards or steps, parameters)."""
+        return np.stack([self._of(run, *read) for run, read in zip(self._runs, self._read, strict=True)])
 
-    def _of(self, run: Run) -> Singles:
+    def _of(self, run: Run, numbers: Ints, norms: Singles) -> Singles:
         ids = {leaf.name: leaf.id for leaf in run.parameters}
-        rows = np.searchsorted(run.numbers, self.numbers)
-        return run.norm[rows][:, [ids[name] for name in self.names]]
+        return norms[np.searchsorted(numbers, self.numbers)][:, [ids[name] for name in self.names]]
 
     @cached_property
-    def finite(self) -> Mask:
-        """(backwards, parameters): a finite gradient on every rank."""
+    def known(self) -> Mask:
+        """(rows, parameters): a finite norm on every rank."""
         return np.asarray((np.isfinite(self.norms) & (self.norms >= 0)).all(axis=0))
 
     @cached_property
     def spread(self) -> Floats:
-        """(backwards, parameters): largest less smallest norm over the largest; 0 where not known on every rank."""
+        """(rows, parameters): largest less smallest norm over the largest; 0 where not known on every rank."""
         low, high = self.norms.min(axis=0), self.norms.max(axis=0)
         with np.errstate(invalid="ignore"):
             gap = high.astype(np.float64) - low
-        spread: Floats = np.divide(gap, high, out=np.zeros_like(gap), where=self.finite & (high > 0))
+        spread: Floats = np.divide(gap, high, out=np.zeros_like(gap), where=self.known & (high > 0))
         return spread
 
     def odd_rank(self, row: int, column: int) -> int | None:

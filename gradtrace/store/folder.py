@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from gradtrace.errors import UnreadableTraceError
 from gradtrace.store.recording import Recording
+from gradtrace.store.whole import RankRecording
 
 if TYPE_CHECKING:
     import os
@@ -23,7 +24,10 @@ def open_folder(path: str | os.PathLike[str]) -> list[Recording]:
     files = sorted(file for file in folder.glob(f"*{SUFFIX}") if file.is_file())
     if not files:
         raise UnreadableTraceError(f"{folder} holds no {SUFFIX} file; give the folder that the ranks wrote to")
-    return sorted((Recording(file) for file in files), key=_rank)
+    recordings = sorted(map(RankRecording, files), key=_rank)
+    for recording in recordings:
+        recording.mates = recordings
+    return [*recordings]
 
 
 def open_any(path: str | os.PathLike[str]) -> list[Recording]:

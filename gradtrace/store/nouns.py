@@ -28,7 +28,8 @@ def _object(text: str) -> dict[str, Any]:
 def decode_parameter(text: str) -> Parameter:
     """Raises ValueError, TypeError or KeyError where `text` is no parameter; the functions below do so likewise."""
     data = _object(text)
-    return Parameter(**{**data, "shape": tuple(data["shape"]), "aliases": tuple(data["aliases"])})
+    lists = {name: tuple(value) for name, value in data.items() if isinstance(value, list)}
+    return Parameter(**{**data, **lists})
 
 
 def decode_module(text: str) -> Module:
