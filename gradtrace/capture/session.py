@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 import gradtrace
+from gradtrace.capture import one_thread
 from gradtrace.capture.options import Options
 from gradtrace.capture.ranks import rank_and_size
 from gradtrace.capture.tracer import Tracer
@@ -106,6 +107,14 @@ class _Session:
         if self._used:
             raise GradtraceError("this tracer was used already; make a new one with gradtrace.trace(...)")
         self._used = True
+        self._release = one_thread.claim()
+        try:
+            return self._begin()
+        except BaseException:
+            self._release()
+            raise
+
+    def _begin(self) -> LiveTrace:
         path = self._options.out or _temporary_file()
         self._tracing = Tracing(self._options, self._models, lambda: [path])
         trace = self._tracing.open()
@@ -117,7 +126,10 @@ class _Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         tracing, self._tracing = self._tracing, None
         if tracing is not None:
-            tracing.stop(kind)
+            try:
+                tracing.stop(kind)
+            finally:
+                self._release()
 
 
 class Tracing:
