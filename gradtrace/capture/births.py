@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradtrace.capture import private
+from gradtrace.capture.distributed import is_distributed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -115,6 +116,8 @@ class _Finder:
         return True
 
     def _made_by(self, tensor: Tensor, before: int) -> int | None:
+        if tensor.is_leaf and tensor.requires_grad:
+            return None  # a call that filled a weight (`kaiming_uniform_`) is no part of the forward
         positions = [position for position in self._maker.get(id(tensor), ()) if position < before]
         return positions[-1] if positions else None
 
@@ -123,6 +126,7 @@ class _Finder:
         bad = [value for value in call.inputs if value is not output and _is_float(value) and not _is_finite(value)]
         if not bad:
             return None
+        bad.sort(key=lambda value: self._age(value, position))
         nans = [value for value in bad if bool(torch.isnan(value).any())]
         if nans:
             return nans[0]
@@ -130,6 +134,12 @@ class _Finder:
             meant = [value for value in bad if self._is_deliberate(value, position)]
             return next((value for value in bad if not any(value is other for other in meant)), None)
         return bad[0]
+
+    def _age(self, tensor: Tensor, before: int) -> int:
+        """Orders values by the call that made them: where several are bad, the first was born first. What no call made
+        comes last: a constant, say a mask, stands beside what the model computes."""
+        made = self._made_by(tensor, before)
+        return before if made is None else made
 
     def _is_deliberate(self, tensor: Tensor, before: int) -> bool:
         """Whether an infinity was put there on purpose: by a constant, a mask, or an op that only adds such a
@@ -158,7 +168,12 @@ class _Finder:
             "parameter" if isinstance(tensor, nn.Parameter) or (tensor.is_leaf and tensor.requires_grad) else "input"
         )
         count = int(tensor.numel() - int(torch.isfinite(tensor).sum()))
-        evidence = {"nonfinite": count, "of": tensor.numel(), "taken_by": op_of(taker)}
+        evidence = {
+            "nonfinite": count,
+            "of": tensor.numel(),
+            "shape": list(tensor.shape),
+            "taken_by": op_of(taker),
+        }
         return ForwardBirth(direction, _kind(tensor), taker, tuple(tensor.shape), evidence)
 
     def follow_saved(self, saved: Tensor) -> ForwardBirth | None:
@@ -178,9 +193,25 @@ class _Finder:
 def op_of(call: Call) -> str:
     """The autograd node that a call made, as the graph names it; the call's own name where it made none."""
     node = next((output.grad_fn for output in call.outputs if output.grad_fn is not None), None)
+    node = _first_overflow(call, node) or node
     if node is not None and call.name in ("__rdiv__", "__rtruediv__"):  # `1 / x` is a reciprocal and a product
         node = node.next_functions[0][0] or node
     return call.name if node is None else type(node).__name__
+
+
+def _first_overflow(call: Call, last: private.Node | None) -> private.Node | None:
+    """Of the nodes that a call made at once (`ctc_loss` ends in a mean), the first whose kept result is not finite."""
+    ends = {value.grad_fn for value in call.inputs}
+    found, waiting, seen = None, [last], {None, *ends}
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if any(_is_float(kept) and not _is_finite(kept) for kept in private.saved_results(node)):
+            found = node
+        waiting += [after for after, _ in node.next_functions]
+    return found
 
 
 def _kind(tensor: Tensor) -> str:
@@ -188,7 +219,9 @@ def _kind(tensor: Tensor) -> str:
 
 
 def _is_float(tensor: Tensor) -> bool:
-    return tensor.layout is torch.strided and (tensor.is_floating_point() or tensor.is_complex())
+    if tensor.layout is not torch.strided or is_distributed(tensor):
+        return False
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _is_finite(tensor: Tensor) -> bool:
@@ -198,6 +231,8 @@ def _is_finite(tensor: Tensor) -> bool:
 def host_value(root: Any) -> float | None:
     """The value of a root that is one real number in host memory; None for all others."""
     if not isinstance(root, Tensor) or root.numel() != 1 or root.device.type != "cpu" or root.is_complex():
+        return None
+    if is_distributed(root):
         return None
     return float(root.detach())
 

@@ -49,11 +49,22 @@ def variable_name(frame: FrameType | None, thing: Any) -> str | None:
     for name, value in _scopes(frame):
         if value is thing and not name.startswith("_"):
             return name
-        if isinstance(value, (list, tuple)) and len(value) <= 64:
-            for position, item in enumerate(value):
-                if item is thing:
-                    return f"{name}[{position}]"
+        place = _place_in(value, thing)
+        if place is not None:
+            return f"{name}[{place}]"
     return None
+
+
+def _place_in(container: Any, thing: Any) -> str | None:
+    """Index or key of `thing` in a small list, tuple or dictionary."""
+    if not isinstance(container, (list, tuple, dict)) or len(container) > _MOST_ITEMS:
+        return None
+    items = list(container.items()) if isinstance(container, dict) else list(enumerate(container))
+    return next((repr(key) for key, item in items if item is thing and isinstance(key, (int, str))), None)
+
+
+_MOST_ITEMS = 64
+"""Items of a container looked at: more hold data, not names."""
 
 
 def holder_of(frame: FrameType | None, contains: Callable[[nn.Module], bool]) -> tuple[nn.Module | None, str | None]:

@@ -69,9 +69,8 @@ class NonfiniteWatch:
         if self.explained:
             return
         birth = births.forward_birth(self._lens.journal.calls, running.roots)
-        if birth is None:
-            return
-        self._report_forward(birth)
+        if birth is not None:
+            self._report_forward(birth._replace(evidence={**birth.evidence, "in_loss": True}))
 
     def _report_forward(self, birth: births.ForwardBirth) -> None:
         owner = self._lens.watch.call(birth.call.module)

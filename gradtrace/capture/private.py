@@ -12,6 +12,7 @@
 | `torch._C._functorch.peek_interpreter_stack` | whether a `torch.func` transform is at work | 2.6, 2.13 |
 | `torch._C._get_dispatch_mode` | whether a compiler traces with tensors that have no values | 2.6, 2.13 |
 | `torch._dynamo.utils.counters`, `Module._compiled_call_impl` | whether `torch.compile` is at work | 2.6, 2.13 |
+| `Tensor._post_accumulate_grad_hooks` | gradients that the program's own hooks use up | 2.13 |
 | `torch.nn.utils.clip_grad._clip_grads_with_norm_`, `_get_total_norm` | clipping, however it was imported | 2.6, 2.13 |
 
 Each is looked up when a tracer starts; what is missing switches off what needs it and is said once.
@@ -94,7 +95,17 @@ def raw_saved(node: Node) -> Iterator[Any]:
 
 def saved_tensors(node: Node) -> Iterator[Tensor]:
     """The tensors that a node saved, as far as torch hands them out."""
-    for name in saved_attributes(type(node)):
+    return _saved(node, saved_attributes(type(node)))
+
+
+def saved_results(node: Node) -> Iterator[Tensor]:
+    """Those of the saved tensors that the node's own op made."""
+    names = saved_attributes(type(node))
+    return _saved(node, tuple(name for name in names if name.startswith("_saved_result")))
+
+
+def _saved(node: Node, names: Sequence[str]) -> Iterator[Tensor]:
+    for name in names:
         try:
             value = getattr(node, name)
         except RuntimeError:  # freed, or changed in place
@@ -185,6 +196,16 @@ def has_compiled_frames() -> bool:
     """Whether `torch.compile` has compiled anything in this process."""
     dynamo = sys.modules.get("torch._dynamo.utils")
     return dynamo is not None and sum(dynamo.counters["frames"].values()) > 0
+
+
+def hook_before_others(tensor: Tensor, hooks: dict[int, Any], hook: Callable[[Tensor], None]) -> Any:
+    """Register a post-accumulate hook that runs before the tensor's present ones; returns its handle."""
+    others = dict(hooks)
+    handle = tensor.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
+    # The engine goes by the order of insertion, whatever `OrderedDict.move_to_end` says.
+    for number in others:
+        hooks[number] = hooks.pop(number)
+    return handle
 
 
 def root_node(root: Any) -> Node | None:

@@ -45,6 +45,8 @@ class Birth:
     source: Source | None = None
     exact: bool = False
     healed: bool = False
+    spared: bool = False
+    """It reached the loss, and still no gradient (the derivative does not ask for the value)."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     last: int = 0
     count: int = 1
@@ -87,7 +89,9 @@ def _from_event(run: Run, event: Event) -> Birth | None:
     """The birth that an event tells of; None where such a value is part of a healthy run."""
     payload = event.payload
     row = run.row_of(event.backward)
-    sick = row is None or bool(sick_rows(run)[row])
+    facts = payload.get("evidence") or {}
+    reached = row is None or bool(sick_rows(run)[row])
+    sick = reached or bool(facts.get("in_loss"))
     if not sick and payload["value"] == "inf":
         return None  # masks hold -inf, and softmax takes it away again
     if payload["direction"] == "backward" and sick and _scaler_copes(run, event.backward):
@@ -104,7 +108,8 @@ def _from_event(run: Run, event: Event) -> Birth | None:
         source_of(payload.get("source")),
         bool(payload.get("exact")) and not unseen,
         healed=not sick,
-        facts=payload.get("evidence") or {},
+        spared=sick and not reached,
+        facts=facts,
         last=event.backward,
     )
     if sick and row is not None:

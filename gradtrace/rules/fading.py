@@ -111,8 +111,14 @@ def is_recurrent(flow: Flow, modules: Counter[str]) -> bool:
     worst, lost = modules.most_common(1)[0]
     nodes = [node for node in flow.nodes if node.module == worst]
     kind = nodes[0].module_type or "" if nodes else ""
-    many = len({node.call for node in nodes}) >= flow.layout.level.max() / 8 and len({node.call for node in nodes}) > 4
+    calls = len({node.call for node in nodes})
+    many = calls > 4 and calls >= flow.layout.level.max() / 8 and _reuses_weights(flow, calls)
     return lost > 0.5 * sum(modules.values()) and (kind.startswith(_RECURRENT) or many)
+
+
+def _reuses_weights(flow: Flow, calls: int) -> bool:
+    """Whether some leaf is used at most of so many calls; one activation module at every depth repeats no weights."""
+    return any(len(flow.layout.users(place)) > calls / 2 for place in flow.layout.leaves.values())
 
 
 def is_gated(flow: Flow, modules: Counter[str]) -> bool:

@@ -175,7 +175,9 @@ def _time_draft(run: Run, module: str, seen: list[tuple[Flow, float]]) -> Draft:
         f"fades by {factor(10.0**decades)} times over {counted(len(norms), 'call')}",
         where=Where(module=module, source=source),
         cause="a gated cell forgets by design" if gated else shrinks,
-        fix="use a gated cell, an orthogonal recurrent matrix, or a loss at every step",
+        fix="start the forget gate open (a bias of 1 or more), or take a loss at more steps"
+        if gated
+        else "use a gated cell, an orthogonal recurrent matrix, or a loss at every step",
         first=seen[0][0].backward,
         last=int(run.numbers[-1]),
         count=len(seen),

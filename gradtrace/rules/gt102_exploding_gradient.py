@@ -11,6 +11,7 @@ from gradtrace.rules.arrays import Floats, Rows
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.births import sick_rows
 from gradtrace.rules.flow import Flow
+from gradtrace.rules.layout import numel
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import counted, factor, listed, module_text
 
@@ -104,25 +105,29 @@ def _depth_draft(run: Run, flows: list[Flow], growth: Floats) -> Draft:
         (p for p in flow.profile.best if flow.nodes[p].op == worst_op and module in (None, flow.nodes[p].module)), None
     )
     swollen = flow.swollen()
+    multiplier = _multiplier(flow, place)
+    parameter = swollen[0] if swollen else multiplier
+    subject = multiplier if module is None and multiplier else module_text(module)
     late, early = flow.profile.ends(run.thresholds.flow.share)
     calls = len({node.call for node in flow.nodes if node.module == module})
     times = f" over {counted(calls, 'call')}" if calls > 1 else ""
     return Draft(
         severity="error" if growth[-1] > run.thresholds.flow.severe_decades or bool(sick_rows(run)[-1]) else "warning",
         message=f"the gradient grows by {factor(10.0 ** float(growth[-1]))} times on its way back "
-        f"({counted(len(flow.profile.norms), 'op')} deep); {module_text(module)} amplifies most{times}",
+        f"({counted(len(flow.profile.norms), 'op')} deep); {subject} amplifies most{times}",
         where=Where(
-            parameter=swollen[0] if swollen else None,
+            parameter=parameter,
             module=module,
             op=worst_op,
             source=flow.nodes[place].source if place is not None else None,
         ),
-        cause=f"{worst_op} in {module_text(module)}{times} multiplies the gradient: its weights are too large",
+        cause=f"{worst_op} {'in' if module else 'of'} {subject}{times} multiplies the gradient: its weights are too "
+        "large",
         fix="initialise to the width of the layer, add normalisation, or clip the gradient norm",
         first=flows[int((growth > run.thresholds.flow.decades).argmax())].backward,
         last=int(run.numbers[-1]),
         count=int((growth > run.thresholds.flow.decades).sum()),
-        parameters=swollen,
+        parameters=swollen or [name for name in (parameter,) if name],
         evidence={
             "decades": float(growth[-1]),
             "early_norm": float(np.median(early)),
@@ -131,6 +136,15 @@ def _depth_draft(run: Run, flows: list[Flow], growth: Floats) -> Draft:
             "by_depth": True,
         },
     )
+
+
+def _multiplier(flow: Flow, place: int | None) -> str | None:
+    """The weight that the op at `place` multiplies by: its largest, where a bias is added in the same op."""
+    if place is None:
+        return None
+    layout = flow.layout
+    mine = {name: leaf for name, leaf in layout.leaves.items() if place in layout.users(leaf)}
+    return max(mine, key=lambda name: numel(flow.nodes[mine[name]].shape) or 0, default=None)
 
 
 def _training_draft(run: Run, rows: Rows, total: Floats, base: float) -> Draft:

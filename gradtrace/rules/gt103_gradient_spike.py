@@ -26,7 +26,8 @@ class GradientSpike(Rule):
         meaning="The gradient of one backward is many times larger than those around it.",
         recognised="With x = log |g| over all parameters, m the median and s = max(1.4826 MAD, 0.15) the scatter of "
         "the 64 backwards of the same line before it: (x - m) / s > 8 and |g| > 8 exp(m), |g| is over "
-        "three times nine tenths of all norms before it, and the norm is back within four backwards.",
+        "three times nine tenths of all norms before it, and the norm is back within four backwards, or the "
+        "next eight are all under an eighth of it.",
         matters="One such step can undo hours; adaptive optimizers remember its square for a thousand steps.",
         example="batch[0] *= 1000                 # one bad record\ncriterion(model(batch), y).backward()",
         fix="Look at that batch; clip the gradient norm at a few times its usual value; skip the step above it.",
@@ -86,9 +87,14 @@ def _is_large(logs: Floats, at: int, limits: Spike) -> bool:
 
 
 def _settles(logs: Floats, at: int, median: float, limits: Spike) -> bool:
-    """Whether the series comes back soon: the median of what follows is near the old one."""
+    """Whether the series falls off at once: back near the old median, or far below the spike from the next value on.
+
+    The latter is a step that did harm: what follows stays above the old level. A new regime shows at its own height for
+    more than one backward.
+    """
     after = logs[at + 1 : at + 1 + 2 * limits.settle]
-    return float(np.median(after)) - median < 0.5 * (float(logs[at]) - median)
+    returns = float(np.median(after)) - median < 0.5 * (float(logs[at]) - median)
+    return returns or float(after.max()) < float(logs[at]) - math.log(limits.ratio)
 
 
 def _draft(run: Run, series: Rows, spikes: Rows) -> Draft:

@@ -20,8 +20,8 @@ class ClippingDominates(Rule):
     page = Page(
         meaning="The gradient norm is far above the clipping limit at almost every step: the limit sets the "
         "length of every update, and only the direction is the gradient's.",
-        recognised="Of 30 clip calls of a line or more, over 90 % cut, and norm / limit has a median above 10, in "
-        "the last half too.",
+        recognised="Of 30 clip calls of a line or more, over 90 % cut, and norm / limit has a median above 10 (100 "
+        "where the optimizers are of Adam's kind), in the last half too.",
         matters="The effective learning rate is the real one divided by norm / limit, and changes with it; "
         "schedules do nothing of what they say, and a broken batch looks like any other.",
         example="loss.backward()                              # norm is about 50\n"
@@ -34,11 +34,21 @@ class ClippingDominates(Rule):
 
     def check(self, run: Run) -> Iterable[Draft]:
         limits = run.thresholds.clipping
+        adaptive = _is_adaptive(run)
+        bar = limits.adaptive_factor if adaptive else limits.factor
         for call, records, ratio in (*_norm_calls(run), *_value_calls(run)):
             cut, late = float((ratio > 1).mean()), float(np.median(ratio[len(ratio) // 2 :]))
-            if len(ratio) >= limits.events and cut >= limits.share and min(late, np.median(ratio)) > limits.factor:
-                yield _draft(run, call, records, ratio)
+            if len(ratio) >= limits.events and cut >= limits.share and min(late, np.median(ratio)) > bar:
+                yield _draft(run, call, records, ratio, adaptive=adaptive)
 
+
+def _is_adaptive(run: Run) -> bool:
+    """Whether every optimizer divides its gradients by their own size (Adam and its kin, sign descent)."""
+    kinds = [optimizer.type.lower() for optimizer in run.recording.optimizers]
+    return bool(kinds) and all(any(name in kind for name in _ADAPTIVE) for kind in kinds)
+
+
+_ADAPTIVE = ("adam", "rms", "adagrad", "adadelta", "rprop", "lion", "lamb", "adafactor", "novograd")
 
 _Calls = tuple[str, Records, Floats]
 """Name of the clip call, its records of one line, and size over limit at each."""
@@ -77,19 +87,21 @@ def _recorded(run: Run, records: Records) -> Floats:
     return np.where(run.numbers[rows] == records["backward"], run.total[rows], np.nan)
 
 
-def _draft(run: Run, call: str, records: Records, ratio: Floats) -> Draft:
+def _draft(run: Run, call: str, records: Records, ratio: Floats, *, adaptive: bool) -> Draft:
     source = run.source(int(records["site"][0]))
     limit, cut = float(records["limit"][-1]), float((ratio > 1).mean())
     late = float(np.median(ratio[len(ratio) // 2 :]))
     size = "norms" if call == "clip_grad_norm_" else "elements"
     usual = float(np.median(ratio * records["limit"]))
+    effect = "makes all gradients the same size" if adaptive else "sets the size of every update"
+    fix = f"raise the limit to about {factor(3 * usual)}"
     return Draft(
         severity="warning",
         message=f"{call}{at_line(source)} cuts {cut:.0%} of {len(ratio):,} steps, by {factor(late)} times in the "
-        f"median: the limit {factor(limit)} sets the size of every update",
+        f"median: the limit {factor(limit)} {effect}",
         where=Where(op=call, source=source),
         cause=f"gradient {size} of about {factor(usual)} against a limit of {factor(limit)}",
-        fix=f"raise the limit to about {factor(3 * usual)} and lower the learning rate to match",
+        fix=fix if adaptive else f"{fix} and lower the learning rate to match",
         first=int(records["backward"][0]) or None,
         last=int(records["backward"][-1]) or None,
         count=int((ratio > 1).sum()),

@@ -26,12 +26,25 @@ class NonfiniteForward(Rule):
 
     def check(self, run: Run) -> Iterable[Draft]:
         for birth in run.births:
-            if birth.direction in ("forward", "parameter"):
-                yield nonfinite_draft(run, birth, what=_what(birth), parameter=birth.facts.get("parameter"))
+            if birth.direction == "forward":
+                value = "NaN" if birth.value == "nan" else "an infinity"
+                yield nonfinite_draft(run, birth, what=f"{value} is born in the forward" + ("," if birth.op else ""))
+            elif birth.direction == "parameter":
+                yield _of_weights(run, birth)
 
 
-def _what(birth: Birth) -> str:
+def _of_weights(run: Run, birth: Birth) -> Draft:
+    """A weight that was bad before any operation took it."""
     value = "NaN" if birth.value == "nan" else "an infinity"
-    if birth.direction == "parameter":
-        return f"{value} is in the weights before the first step:"
-    return f"{value} is born in the forward" + ("," if birth.op else "")
+    name = _weight(run, birth)
+    draft = nonfinite_draft(run, birth, what=f"{value} is in {name or 'the weights'}", parameter=name)
+    draft.cause = "the weight itself is not finite, before any operation: its initial value, a checkpoint, or a step"
+    draft.fix = "look at what set it: torch.isfinite(weight).all() after loading, after init and after each step"
+    return draft
+
+
+def _weight(run: Run, birth: Birth) -> str | None:
+    """The parameter that fits the module and the shape, where one alone does."""
+    shape = tuple(birth.facts.get("shape") or ())
+    fitting = [leaf.name for leaf in run.parameters if leaf.module == birth.module and leaf.shape == shape]
+    return fitting[0] if len(fitting) == 1 else None

@@ -6,18 +6,18 @@ from gradtrace.model import Where
 from gradtrace.rules.base import Draft
 from gradtrace.rules.births import Birth
 from gradtrace.rules.run import Run
-from gradtrace.rules.singularities import BACKWARD, FORWARD, reason_for
+from gradtrace.rules.singularities import reason_behind
 from gradtrace.rules.wording import at_line, module_text
 
 
 def nonfinite_draft(run: Run, birth: Birth, *, what: str, parameter: str | None = None) -> Draft:
     """The finding about a birth; a value that went no further is a note."""
-    cause, fix = reason_for(birth.op, BACKWARD if birth.direction == "backward" else FORWARD)
-    after = "; it reaches neither the loss nor a parameter" if birth.healed else ""
+    cause, fix = reason_behind(birth.op, birth.direction, birth.value, birth.facts)
+    severity, reach = _reach(birth)
     row = run.row_of(birth.backward)
     return Draft(
-        severity="note" if birth.healed else "error",
-        message=f"{what}{place_text(birth)} at backward {birth.backward}{after}",
+        severity=severity,
+        message=f"{what}{place_text(birth)} at backward {birth.backward}{reach}",
         where=Where(parameter=parameter, module=birth.module, op=birth.op, source=birth.source),
         cause=cause,
         fix=fix,
@@ -32,6 +32,15 @@ def nonfinite_draft(run: Run, birth: Birth, *, what: str, parameter: str | None 
             "loss": None if row is None else float(run.rows["loss"][row]),
         },
     )
+
+
+def _reach(birth: Birth) -> tuple[str, str]:
+    """Severity, and how far the value went where that was not into the gradients."""
+    if birth.healed:
+        return "note", "; it reaches neither the loss nor a parameter"
+    if birth.spared:
+        return "warning", "; it makes the loss meaningless, the gradients stay finite"
+    return "error", ""
 
 
 def place_text(birth: Birth) -> str:

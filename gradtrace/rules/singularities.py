@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class Reason(NamedTuple):
@@ -80,10 +82,25 @@ FORWARD = (
     ),
     Reason(
         ("pow",),
-        "a power of zero or of a negative base that does not exist, or one that overflows",
+        "the power overflows, or does not exist (zero to a negative power, a negative base to a broken one)",
         "clamp the base or the exponent",
     ),
     Reason(_ENDS, "an argument at or outside of the end of the op's range", _INSIDE),
+    Reason(
+        ("ctcloss", "cudnnctcloss", "miopenctcloss", "ctc_loss"),
+        "an input that is too short for its target has no alignment: its probability is zero",
+        "drop such pairs, or pass zero_infinity=True",
+    ),
+    Reason(
+        ("linalgslogdet", "slogdet", "logdet"),
+        "the matrix is singular: the log of its determinant is -inf",
+        "start from an invertible matrix, or parametrise it so that it stays one (LU, QR)",
+    ),
+    Reason(
+        ("mseloss", "mse_loss", "smoothl1loss", "huberloss"),
+        "a difference or its square leaves the range of its type",
+        "scale predictions and targets down (normalisation, a lower learning rate)",
+    ),
     Reason(
         ("mul", "mm", "bmm", "addmm", "matmul", "linear", "convolution", "conv1d", "conv2d", "sum", "mean"),
         "a product or sum leaves the range of its type",
@@ -95,8 +112,42 @@ FORWARD = (
 
 def reason_for(op: str | None, table: tuple[Reason, ...]) -> tuple[str | None, str]:
     """Cause and remedy for an op by its name, with or without autograd's suffix (`SqrtBackward0`, `sqrt`)."""
-    name = (op or "").rstrip("0123456789").removesuffix("Backward").lower().strip("_")
+    name = _plain(op)
     for reason in table:
         if name in reason.ops:
             return reason.cause, reason.fix
     return None, "look at the values that enter this op, at this backward"
+
+
+def _plain(op: str | None) -> str:
+    return (op or "").rstrip("0123456789").removesuffix("Backward").lower().strip("_")
+
+
+_OWN = Reason(
+    (),
+    "the backward of this autograd.Function gives it for a finite gradient",
+    "guard the divisions and roots in its backward(), and try it with torch.autograd.gradcheck",
+)
+_INDEFINITE = Reason(
+    ("mul", "mm", "bmm", "addmm", "matmul", "linear", "sub", "add", "sum", "mean", "div", "truediv"),
+    "an operand is infinite already: zero times infinity and infinity minus infinity are NaN",
+    "keep that operand finite (torch.special.xlogy for x log x, a clamp, a finite mask value)",
+)
+
+
+def reason_behind(op: str | None, direction: str, value: str, facts: Mapping[str, Any]) -> tuple[str | None, str]:
+    """Cause and remedy for a value born in `op`, from what is known of the op's operands."""
+    if direction == "backward":
+        return (_OWN.cause, _OWN.fix) if _is_own(op) else reason_for(op, BACKWARD)
+    if value == "nan" and _plain(op) in _INDEFINITE.ops and _any_infinite(facts.get("inputs") or ()):
+        return _INDEFINITE.cause, _INDEFINITE.fix
+    return reason_for(op, FORWARD)
+
+
+def _is_own(op: str | None) -> bool:
+    """Nodes of Python's autograd.Function carry no version digit; a compiled graph is torch's."""
+    return bool(op) and str(op).endswith("Backward") and not str(op).startswith("CompiledFunction")
+
+
+def _any_infinite(operands: Any) -> bool:
+    return any(math.isinf(limit) for operand in operands for limit in (operand["min"], operand["max"]))

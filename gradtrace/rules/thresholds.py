@@ -98,6 +98,9 @@ class Clipping:
     """Clipping is a fuse; one that blows nine times in ten is the learning rate."""
     factor: float = 10.0
     """Median norm over limit. Clipping a norm of 2 or 5 at 1.0 is everyday practice."""
+    adaptive_factor: float = 100.0
+    """The same for optimizers that divide by the gradient's own size: a constant cut drops out of their updates, so
+    only a limit that has nothing to do with the norms any more is worth a word."""
     events: int = 30
     """Calls to judge by; the first steps of training are often clipped hard."""
 

@@ -112,6 +112,22 @@ def test_a_gradient_that_fades_over_calls_names_the_module():
     assert "60 calls" in finding.message
 
 
+def test_one_activation_module_at_every_depth_is_no_recurrence():
+    recording = mlp(12)
+    recording.train(20)
+    for backward in MEASURED:
+        tape = deep_tape(12, 0.3)
+        calls = iter(range(11, 0, -1))
+        tape.nodes = [
+            node._replace(module="act", module_type="Sigmoid", call=next(calls))
+            if node.op == "SigmoidBackward0"
+            else node
+            for node in tape.nodes
+        ]
+        recording.graph(tape.snapshot(backward))
+    assert only(recording, "GT101").where.parameter == "layers.0.weight"
+
+
 def test_gated_cells_forget_by_design():
     assert not alarms(recurrent(0.5, module_type="LSTMCell"))
 
@@ -144,6 +160,25 @@ def test_a_gradient_that_grows_with_depth():
     finding = only(deep([5.0] * 6), "GT102")
     assert finding.where.parameter == "layers.0.weight"
     assert finding.evidence["by_depth"] is True
+
+
+def test_a_gradient_that_grows_over_the_uses_of_one_weight_names_the_weight():
+    recording = Synthetic()
+    recording.optimizer([recording.parameter("w_rec"), recording.parameter("bias", (16,))])
+    recording.train(20)
+    for backward in MEASURED:
+        tape, norm = Tape(), 1.0
+        tip = tape.op("MseLossBackward0", norm=1.0, shape=())
+        uses = []
+        for _ in range(12):
+            tip = tape.op("MmBackward0", tip, norm=norm)
+            uses.append(tip)
+            norm *= 5.0
+        tape.leaf("w_rec", *uses, norm=1.0)
+        tape.leaf("bias", tip, norm=1.0)
+        recording.graph(tape.snapshot(backward))
+    finding = only(recording, "GT102")
+    assert "w_rec amplifies most" in finding.message
 
 
 def test_a_gradient_that_grows_until_it_is_not_finite_is_one_story():
@@ -186,6 +221,12 @@ def test_a_spike_names_its_backward_and_its_parameters():
     assert finding.first_backward == 71
     assert finding.parameters == ("layers.1.weight",)
     assert "backward 71" in finding.message
+
+
+def test_a_spike_that_does_harm_is_one_all_the_same():
+    norms = noise(100)
+    norms[70:] = [1000.0, *(50.0 * value for value in noise(29))]
+    assert only(spiky(norms), "GT103").first_backward == 71
 
 
 def test_a_clipped_spike_is_a_note():

@@ -183,10 +183,30 @@ def test_a_norm_that_overflows_while_every_element_is_finite_is_no_infinity():
 def test_weights_that_are_nan_from_the_start():
     recording = mlp()
     recording.train(3, NAN, loss=math.nan)
-    born(recording, 1, "parameter", op=None, source=None, evidence={"parameter": "layers.0.weight"})
+    born(recording, 1, "parameter", op=None, source=None, module="layers.0", evidence={"shape": [16, 16]})
     finding = only(recording, "GT203")
     assert finding.where.parameter == "layers.0.weight"
-    assert "before the first step" in finding.message
+    assert finding.message == "NaN is in layers.0.weight (layers.0) at backward 1"
+    assert "before any operation" in (finding.cause or "")
+
+
+def test_a_loss_that_is_nan_over_finite_gradients_is_a_warning():
+    recording = mlp()
+    recording.train(3)
+    operands = [{"shape": [4], "min": 0.0, "max": 1.0}, {"shape": [4], "min": -math.inf, "max": 0.0}]
+    born(recording, 3, "forward", op="MulBackward0", evidence={"inputs": operands, "in_loss": True})
+    finding = only(recording, "GT203")
+    assert finding.severity == "warning"
+    assert finding.message.endswith("it makes the loss meaningless, the gradients stay finite")
+    assert "zero times infinity" in (finding.cause or "")
+
+
+def test_the_backward_of_a_function_of_the_users_own_is_blamed_as_such():
+    recording = mlp()
+    recording.train(16)
+    recording.train(1, NAN)
+    born(recording, 17, op="UnitVectorBackward")
+    assert "this autograd.Function" in (only(recording, "GT201").cause or "")
 
 
 def test_losing_gradients_to_nan_is_no_idle_optimizer():

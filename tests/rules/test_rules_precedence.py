@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from gradtrace.model import Finding, Where
 from gradtrace.rules.precedence import settle
 
@@ -61,6 +63,12 @@ def test_findings_about_other_parameters_stand_for_themselves():
 def test_fix_order_is_ownership_then_protocol_then_symptoms():
     order = [finding(code) for code in ("GT107", "GT401", "GT402", "GT409")]
     assert [each.code for each in settle(order)] == ["GT402", "GT401", "GT409"]
+
+
+@pytest.mark.parametrize("cause", ["GT101", "GT104"])
+def test_next_to_no_gradient_makes_next_to_no_update(cause: str):
+    faint = finding("GT406", "warning", parameters=("w",))
+    assert settled(finding(cause, parameters=("w",)), faint) == {cause: ["GT406"]}
 
 
 def test_zeros_from_elsewhere_make_units_look_dead():

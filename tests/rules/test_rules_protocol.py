@@ -334,8 +334,11 @@ def test_clipping_in_the_wrong_place(flags: StepFlag, words: str):
     assert finding.where.source == Source("train.py", 10 * CLIP_LINE, "train")
 
 
-def clipped(size: float, limit: float, count: int = 40, kind: LoopKind = LoopKind.CLIP_NORM) -> Synthetic:
+def clipped(
+    size: float, limit: float, count: int = 40, kind: LoopKind = LoopKind.CLIP_NORM, optimizer: str = "SGD"
+) -> Synthetic:
     recording = mlp()
+    recording.optimizers[0] = replace(recording.optimizers[0], type=optimizer)
     for _ in range(count):
         recording.zero_grad()
         recording.backward(dict.fromkeys(range(6), size / 6**0.5))
@@ -349,6 +352,12 @@ def test_clipping_that_dominates():
     finding = only(clipped(50.0, 0.1), "GT105")
     assert finding.where.source == Source("train.py", 10 * CLIP_LINE, "train")
     assert finding.evidence["median_size_over_limit"] == pytest.approx(500)
+
+
+def test_optimizers_that_divide_by_the_gradients_size_undo_a_constant_cut():
+    assert not found(clipped(14.0, 1.0, optimizer="AdamW"))
+    assert only(clipped(14.0, 1.0), "GT105").message.endswith("sets the size of every update")
+    assert only(clipped(140.0, 1.0, optimizer="AdamW"), "GT105").fix == "raise the limit to about 420"
 
 
 def test_clipping_by_value_is_judged_by_the_typical_element():
