@@ -224,7 +224,8 @@ class StepFlag(IntFlag):
     """Facts about one optimizer step, read from its parameters on the host (no device wait)."""
 
     FRESH = 1
-    """Some parameter holds a gradient that a backward wrote since the optimizer's last step."""
+    """Some parameter holds a gradient written since the optimizer's last step: by a backward, or by the program's own
+    hand."""
     STALE = 2
     """Some gradient still contains what an earlier step of this optimizer already used."""
     NO_GRAD = 4
@@ -239,6 +240,8 @@ class StepFlag(IntFlag):
     """Clip event: no backward since the last step."""
     FORWARD_SINCE_CLEAR = 128
     """A forward ran between the clearing and this step (the step stands before the backward)."""
+    BY_HAND = 256
+    """The program put another gradient in the place of the one that the last backward wrote."""
 
 
 LOOP = np.dtype(

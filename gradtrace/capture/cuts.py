@@ -30,6 +30,12 @@ _EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__array__", "__ind
 _ENTRIES = {"tensor", "as_tensor", "from_numpy", "full", "asarray"}
 """Calls through which plain values come back."""
 
+_SHAPE_ONLY = {
+    "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "randint_like", "full_like",
+    "new_zeros", "new_ones", "new_empty", "new_full",
+}  # fmt: skip
+"""Calls that read the shape and type of a tensor and not its value."""
+
 Key = tuple[str, int]
 """Name and site of the call that cuts."""
 
@@ -95,6 +101,8 @@ class CutTracker:
 
     def follow(self, seen: Seen) -> None:
         """Carry cut values onward through one call, and notice where it cuts."""
+        if seen.name in _SHAPE_ONLY:
+            return
         carried: set[Key] = set()
         if self._tags:
             carried.update(*(self._tags_of(tensor) for tensor in seen.inputs))
@@ -118,12 +126,12 @@ class CutTracker:
         self._tags[id(tensor)] = (weakref.ref(tensor), frozenset(keys))
 
     def _cuts_here(self, seen: Seen) -> bool:
-        """Whether inputs want a gradient and what comes out does not."""
+        """Whether inputs want a gradient and what comes out does not: all of it, or the indices beside the values."""
         if not seen.outputs and seen.name not in _EXITS:
             return False
-        for tensor in seen.outputs:
-            if tensor.requires_grad:
-                return False
+        wanting = [tensor.requires_grad for tensor in seen.outputs]
+        if any(wanting) and (all(wanting) or all(tensor.is_floating_point() for tensor in seen.outputs)):
+            return False
         return any(tensor.requires_grad and self._is_recent(tensor) for tensor in seen.inputs)
 
     def _is_recent(self, tensor: Tensor) -> bool:

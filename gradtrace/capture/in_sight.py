@@ -81,3 +81,17 @@ def holder_of(frame: FrameType | None, contains: Callable[[nn.Module], bool]) ->
             if size > best_size and contains(value):
                 best, best_name, best_size = value, name, size
     return best, best_name
+
+
+def kept_as(holder: nn.Module, module: nn.Module) -> str | None:
+    """The plain list, tuple or dict in which a module keeps another out of torch's sight, with its index or key."""
+    for name, value in vars(holder).items():
+        if name.startswith("_"):
+            continue
+        items = (
+            value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
+        )
+        for key, item in items:
+            if item is module:
+                return f"{name}[{key}]"
+    return None

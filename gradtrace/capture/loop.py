@@ -37,6 +37,15 @@ LoopRecord = tuple[int, int, int, int, int, int, float, float]
 _MODE_SENSITIVE = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RNNBase)
 
 
+_NONE = (0, 0)
+
+
+def _state(tensor: Tensor | None) -> tuple[int, int]:
+    """Identity and version of a tensor's `.grad`."""
+    gradient = None if tensor is None else tensor.grad
+    return _NONE if gradient is None else (id(gradient), gradient._version)
+
+
 class GradientLedger:
     """What became of each parameter's gradient since the last step of its optimizer."""
 
@@ -46,6 +55,10 @@ class GradientLedger:
         self.stale: set[int] = set()
         self.cleared: set[int] = set()
         self._left: dict[int, tuple[int, int]] = {}
+        self._settled: dict[int, tuple[int, int] | None] = {}
+        """How the last step or `zero_grad` left each `.grad`; None where that was not looked at."""
+        self._written: tuple[int, int] | None = None
+        """One parameter that the last backward gave a gradient, and the identity of its `.grad`."""
         self._cleared_at: dict[int, int] = {}
 
     def leftovers(self, tensors: Sequence[Tensor | None]) -> list[int]:
@@ -70,6 +83,8 @@ class GradientLedger:
     def wrote(self, numbers: Sequence[int], leftovers: Sequence[int]) -> None:
         """After a backward that wrote gradients of `numbers`."""
         self.fresh.update(numbers)
+        if len(numbers):
+            self._written = (numbers[0], _state(self._registry.tensor(numbers[0]))[0])
         if leftovers:
             written = set(numbers)
             self.stale.update(number for number in leftovers if number in written)
@@ -81,8 +96,9 @@ class GradientLedger:
         gone = [number for number in self.fresh if (tensor := tensors[number]) is None or tensor.grad is None]
         self.clear(gone)
 
-    def clear(self, numbers: Sequence[int]) -> None:
-        """`zero_grad` over these parameters."""
+    def clear(self, numbers: Sequence[int], zeroed: Sequence[Tensor | None] = ()) -> None:
+        """`zero_grad` over these parameters; `zeroed` are all tensors where it left zeros instead of None."""
+        self._settled.update((number, _state(zeroed[number]) if zeroed else _NONE) for number in numbers)
         if not (self.fresh or self.stale or self._left):
             return
         gone = set(numbers)
@@ -97,14 +113,26 @@ class GradientLedger:
         for number in gone & self._left.keys():
             del self._left[number]
 
-    def flags(self, numbers: Sequence[int]) -> StepFlag:
+    def has_new(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> bool:
+        """Whether some `.grad` of these was written since the last step: by a backward, or by the program's hand."""
+        return not self.fresh.isdisjoint(numbers) or any(
+            (settled := self._settled.get(number, _NONE)) is not None
+            and _state(tensors[number]) not in (settled, _NONE)
+            for number in numbers
+        )
+
+    def flags(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> StepFlag:
         """The facts about a step over these parameters, before it."""
         owned = set(numbers)
         flags = StepFlag(0)
-        if owned & self.fresh:
+        if self.has_new(numbers, tensors):
             flags |= StepFlag.FRESH
         if owned & self.stale:
             flags |= StepFlag.STALE
+        if self._written is not None and self._written[0] in owned:
+            number, identity = self._written
+            if _state(tensors[number])[0] not in (identity, 0):
+                flags |= StepFlag.BY_HAND
         lost = owned & self.cleared
         if lost and not flags & StepFlag.FRESH:
             flags |= StepFlag.CLEARED
@@ -118,11 +146,11 @@ class GradientLedger:
         self.fresh -= owned
         self.stale -= owned
         self.cleared -= owned
+        self._settled.update(dict.fromkeys(owned))
         for number in watched:
-            tensor = tensors[number]
-            gradient = None if tensor is None else tensor.grad
-            if gradient is not None:
-                self._left[number] = (id(gradient), gradient._version)
+            state = self._settled[number] = _state(tensors[number])
+            if state != _NONE:
+                self._left[number] = state
 
 
 class LoopWatch:
@@ -202,13 +230,14 @@ class LoopWatch:
 
     # ---- what was called
 
-    def _optimizer_cleared(self, optimizer: Any, *args: Any, **kwargs: Any) -> None:
+    def _optimizer_cleared(self, optimizer: Any, set_to_none: bool = True) -> None:
         record = self._registry.optimizer(optimizer, self._sites.user_frame(sys._getframe(2)))
-        self.ledger.clear(record.parameters)
+        self.ledger.clear(record.parameters, () if set_to_none else self._registry.tensors())
         self.record(LoopKind.ZERO_GRAD, record.id)
 
-    def _module_cleared(self, module: nn.Module, *args: Any, **kwargs: Any) -> None:
-        self.ledger.clear([number for p in module.parameters() if (number := self._registry.number(p)) is not None])
+    def _module_cleared(self, module: nn.Module, set_to_none: bool = True) -> None:
+        numbers = self._numbers(list(module.parameters()))
+        self.ledger.clear(numbers, () if set_to_none else self._registry.tensors())
         self.record(LoopKind.ZERO_GRAD)
 
     def _clipping(self, parameters: Any, max_norm: float, total_norm: Any, *args: Any, **kwargs: Any) -> None:
@@ -224,7 +253,7 @@ class LoopWatch:
 
     def _clipped(self, kind: LoopKind, numbers: list[int], total: float, limit: float) -> None:
         flags = StepFlag(0)
-        if numbers and not self.ledger.fresh.intersection(numbers):
+        if numbers and not self.ledger.has_new(numbers, self._registry.tensors()):
             flags |= StepFlag.AFTER_STEP
         owner = self._owner(numbers)
         if self.pending_scale is not None and owner not in self._unscaled:

@@ -41,7 +41,7 @@ class ModuleCall(NamedTuple):
 
 class _Open(NamedTuple):
     number: int
-    module: int
+    module: weakref.ref[nn.Module]
 
 
 class ModuleWatch:
@@ -136,7 +136,7 @@ class ModuleWatch:
             self.calls.append(ModuleCall(name, kind, count))
             self._starts.append(private.sequence_nr())
             self._ends.append(-1)
-            self._stack.append(_Open(number, id(module)))
+            self._stack.append(_Open(number, weakref.ref(module)))
         except Exception as error:  # a fault of ours must not reach the user's forward
             self._guard(error)
 
@@ -147,7 +147,7 @@ class ModuleWatch:
         while self._stack:
             opened = self._stack.pop()
             self._ends[opened.number] = end
-            if opened.module == id(module):
+            if opened.module() is module:
                 return
 
     def _name(self, module: nn.Module) -> tuple[str, str]:
@@ -157,6 +157,8 @@ class ModuleWatch:
         if not self._registry.knows(module):
             if self._stack:
                 self._registry.refresh()
+                if not self._registry.knows(module) and (caller := self._stack[-1].module()) is not None:
+                    self._registry.adopt(module, caller)
             else:
                 self._registry.discover(module, self._sites.user_frame(sys._getframe(2)))
             self._names.clear()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gradtrace import model
 from gradtrace.capture import distributed
-from gradtrace.capture.in_sight import holder_of, variable_name
+from gradtrace.capture.in_sight import holder_of, kept_as, variable_name
 from gradtrace.capture.sites import SiteTable
 
 if TYPE_CHECKING:
@@ -31,6 +31,10 @@ def unwrap(module: nn.Module) -> nn.Module:
     while (inner := _WRAPPERS.get(type(module).__name__)) is not None:
         module = getattr(module, inner)
     return module
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}.{name}" if path and name else path or name
 
 
 class _Root:
@@ -125,6 +129,10 @@ class Registry:
     def tensors(self) -> list[Tensor | None]:
         """All known leaves by number. Weak inside; the caller drops the list soon."""
         return [leaf.reference() for leaf in self._leaves]
+
+    def tensor(self, number: int) -> Tensor | None:
+        """One leaf, None once it is gone."""
+        return self._leaves[number].reference()
 
     def module_of(self, number: int) -> str | None:
         """Dotted name of the module that owns the leaf."""
@@ -237,9 +245,10 @@ class Registry:
             candidate, count = f"{name}_{count}", count + 1
         return candidate
 
-    def _add_parameters(self, module: nn.Module, root: _Root) -> None:
+    def _add_parameters(self, module: nn.Module, root: _Root, prefix: str = "") -> None:
         renamed: set[int] = set()
-        for path, parameter in module.named_parameters(remove_duplicate=False):
+        for inner, parameter in module.named_parameters(remove_duplicate=False):
+            path = _joined(prefix, inner)
             number = self.number(parameter)
             if number is None:
                 number = self._find_sharded(parameter)
@@ -251,9 +260,8 @@ class Registry:
                 continue
             renamed.add(number)
             leaf.local, leaf.root, leaf.kind, leaf.aliases = path, root, "parameter", []
-            owner_path = path.rpartition(".")[0]
-            leaf.module = owner_path
-            leaf.module_type = type(module.get_submodule(owner_path)).__name__
+            leaf.module = path.rpartition(".")[0]
+            leaf.module_type = type(module.get_submodule(inner.rpartition(".")[0])).__name__
 
     def discover(self, module: nn.Module, frame: FrameType | None) -> None:
         """Register the root that a module called at top level belongs to, named by the variable that holds it."""
@@ -262,6 +270,20 @@ class Registry:
             return
         holder, name = holder_of(frame, lambda candidate: any(member is module for member in candidate.modules()))
         self.add_root(holder or module, name or type(unwrap(holder or module)).__name__)
+
+    def adopt(self, module: nn.Module, caller: nn.Module) -> None:
+        """Register a module that another one keeps out of `named_modules()`, in a plain list say, by its place there.
+
+        One that nothing keeps (made anew in each forward) stays unknown.
+        """
+        entry, place = self._modules.get(id(caller)), kept_as(caller, module)
+        if entry is None or place is None:
+            return
+        _, path, root = entry
+        prefix = _joined(path, place)
+        for inner, child in module.named_modules():
+            self._modules[id(child)] = (weakref.ref(child), _joined(prefix, inner), root)
+        self._add_parameters(module, root, prefix)
 
     def refresh(self) -> None:
         """Look again at every root for modules and parameters that were added since."""

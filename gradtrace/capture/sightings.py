@@ -95,12 +95,13 @@ class Sightings:
     ) -> Iterator[dict[str, Any]]:
         """The `cut` events of one forward: cuts upstream of which a parameter got no gradient in this backward."""
         sequences = _sequences(graph)
+        entered = _entered(journal, graph)
         numbers = self._parameters_by_identity()
         reaching, leaving = [], []
         for cut in journal.cuts.found.values():
             upstream = sorted(numbers[identity] for identity in cut.tensors if identity in numbers)
             starved = [number for number in upstream if number not in got]
-            if starved and _reaches(cut, sequences):
+            if starved and (id(cut) in entered or _reaches(cut, sequences)):
                 reaching.append(self._payload(cut, watch, starved, reaches=True))
             elif starved and cut.exits:
                 leaving.append(self._payload(cut, watch, starved, reaches=False))
@@ -129,6 +130,12 @@ def _sequences(graph: LiveGraph | None) -> set[int]:
         return set()
     found = (private.node_sequence(node) for node in graph.nodes)
     return {sequence for sequence in found if sequence is not None}
+
+
+def _entered(journal: Journal, graph: LiveGraph | None) -> set[int]:
+    """Identities of the cuts whose value is itself a leaf of the graph: told to want a gradient afterwards."""
+    leaves = [] if graph is None else graph.leaves()
+    return {id(cut) for _, variable in leaves for cut in journal.cuts.behind(variable)}
 
 
 def _reaches(cut: Cut, sequences: set[int]) -> bool:

@@ -59,7 +59,7 @@ class StepWatch:
         if ledger.fresh:
             ledger.notice_cleared(tensors)
         owned = [(number, tensor) for number in record.parameters if (tensor := tensors[number]) is not None]
-        flags = ledger.flags(record.parameters)
+        flags = ledger.flags(record.parameters, tensors)
         if not any(tensor.grad is not None for _, tensor in owned):
             flags |= StepFlag.NO_GRAD
         if self._loop.eval_mode(record.parameters):
@@ -80,11 +80,13 @@ class StepWatch:
             return
         record = self._registry.optimizer(optimizer, None)
         self._clock.steps += 1
+        tensors = self._registry.tensors()
         self._put_update()
         flags = step.flags
         if self._clock.backwards > step.backwards:  # the closure ran its backward inside the step
-            flags = (flags & ~(StepFlag.NO_GRAD | StepFlag.CLEARED)) | self._loop.ledger.flags(record.parameters)
-        self._loop.ledger.stepped(record.parameters, self._watched(record), self._registry.tensors())
+            flags &= ~(StepFlag.NO_GRAD | StepFlag.CLEARED)
+            flags |= self._loop.ledger.flags(record.parameters, tensors)
+        self._loop.ledger.stepped(record.parameters, self._watched(record), tensors)
         self._loop.record(LoopKind.STEP, record.id, step.site, int(flags), value=_learning_rate(optimizer))
 
     def drop(self) -> None:

@@ -91,6 +91,7 @@ OFF_COURSE = {
     ("LoopWatch", "_clipping_value"),
     ("LoopWatch", "_module_cleared"),
     ("Registry", "_is_free"),
+    ("Registry", "adopt"),
     ("Registry", "add_loose_leaf"),
     ("Output", "names"),
     ("Row", "put_device"),
