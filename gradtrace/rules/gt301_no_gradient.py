@@ -101,17 +101,13 @@ class NoGradient(Rule):
     @staticmethod
     def _moving(run: Run, ids: list[int]) -> Iterator[Draft]:
         if ids:
-            names = run.names(ids)
-            yield Draft(
-                severity="note",
-                message=f"no gradient ever reaches {listed(names)}, but the weights move all the same, as those of a "
+            yield _draft(
+                run, _shared_module(run, ids), ids, "note",
+                f"no gradient ever reaches {listed(run.names(ids))}, but the weights move all the same, as those of a "
                 "moving average or a target network do",
-                where=Where(parameter=names[0], module=common_module([run.leaves[leaf].module for leaf in ids])),
-                cause="the weights change between steps although no backward reaches them",
-                fix="leave them out of the optimizer and set requires_grad_(False), which saves memory",
-                **_seen(run),
-                parameters=names,
-            )
+                "the weights change between steps although no backward reaches them",
+                "leave them out of the optimizer and set requires_grad_(False), which saves memory",
+            )  # fmt: skip
 
     @staticmethod
     def _left_out(run: Run, ids: list[int]) -> Iterator[Draft]:
@@ -125,17 +121,13 @@ class NoGradient(Rule):
             and module.backward_calls > 0
         ]
         if wasteful and reach.all_steps(run) >= run.thresholds.reach.steps:
-            names = run.names(wasteful)
-            yield Draft(
-                severity="note",
-                message=f"no gradient ever reaches {listed(names)}, and no optimizer holds them: requires_grad is "
-                "set for nothing",
-                where=Where(parameter=names[0], module=common_module([run.leaves[leaf].module for leaf in wasteful])),
-                cause="frozen by omission",
-                fix="if that is meant, requires_grad_(False) says so and saves the memory of its graph",
-                **_seen(run),
-                parameters=names,
-            )
+            yield _draft(
+                run, _shared_module(run, wasteful), wasteful, "note",
+                f"no gradient ever reaches {listed(run.names(wasteful))}, and no optimizer holds them: requires_grad "
+                "is set for nothing",
+                "frozen by omission",
+                "if that is meant, requires_grad_(False) says so and saves the memory of its graph",
+            )  # fmt: skip
 
 
 def _is_expected(run: Run, leaf: int) -> bool:

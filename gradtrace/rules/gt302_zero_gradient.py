@@ -51,8 +51,9 @@ class ZeroGradient(Rule):
         "flat part of clamps and saturated activations; initialise one of two multiplied factors away "
         "from zero; use a sigmoid for one class.",
         silent="Zeros in the first steps beside a zero-initialised partner (LoRA, ReZero); a loss that has "
-        "reached its minimum; biases whose layer otherwise learns; experts and heads that are rarely "
-        "chosen while their siblings are; a gradient that fades until it underflows, which is GT101.",
+        "reached its minimum; terms of the loss whose weight is zero (a note); biases whose layer otherwise "
+        "learns; experts and heads that are rarely chosen while their siblings are; a gradient that fades until "
+        "it underflows, which is GT101.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -112,6 +113,11 @@ def _key(culprit: Node | None) -> tuple[object, ...]:
     return ("",) if culprit is None else (culprit.op, culprit.module, culprit.source)
 
 
+def _is_switched_off(culprit: Node | None) -> bool:
+    """A product of single numbers: a term of the loss whose weight is zero, for now or by choice."""
+    return culprit is not None and culprit.op.startswith("Mul") and culprit.shape == ()
+
+
 def _draft(run: Run, ids: list[int], culprit: Node | None) -> Draft:
     names = run.names(ids)
     modules = by_module(run, ids)
@@ -119,7 +125,7 @@ def _draft(run: Run, ids: list[int], culprit: Node | None) -> Draft:
     source = culprit.source if culprit else None
     by = f": {culprit.op} ({module_text(culprit.module)}{at_line(source, ', ')}) passes on zero" if culprit else ""
     return Draft(
-        severity="error",
+        severity="note" if _is_switched_off(culprit) else "error",
         message=f"the gradient of {listed(names)} is exactly zero in all of {counted(len(rows), 'backward')}{by}",
         where=Where(
             parameter=names[0],
@@ -142,6 +148,8 @@ def _draft(run: Run, ids: list[int], culprit: Node | None) -> Draft:
 def _cause(culprit: Node | None) -> str:
     if culprit is None:
         return "the gradient is already zero where it leaves the loss, or it is multiplied by zero on the way"
+    if _is_switched_off(culprit):
+        return "a term of the loss is multiplied by a weight of zero"
     op = culprit.op
     if op.startswith(_CONSTANT):
         return f"the derivative of {op.removesuffix('Backward0').lower()} is zero everywhere"
@@ -153,6 +161,8 @@ def _cause(culprit: Node | None) -> str:
 
 
 def _fix(culprit: Node | None) -> str:
+    if _is_switched_off(culprit):
+        return "nothing, if the term is switched off on purpose or comes in later; else raise its weight"
     if culprit is not None and culprit.op.startswith(_CONSTANT):
         return "let the gradient pass straight through: x + (op(x) - x).detach()"
     if culprit is not None and culprit.op.startswith(_GATES):

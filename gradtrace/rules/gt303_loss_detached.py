@@ -11,7 +11,7 @@ from gradtrace.rules.arrays import Mask, Rows
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.cuts import find_cuts, spoken
 from gradtrace.rules.run import Run
-from gradtrace.rules.wording import at_line, source_of
+from gradtrace.rules.wording import at_line, listed, source_of
 
 _FIX = "keep the loss a tensor from the model's output to backward(), with gradients enabled"
 
@@ -35,7 +35,7 @@ class LossDetached(Rule):
     def check(self, run: Run) -> Iterable[Draft]:
         raised = next((event for event in run.events("exception") if event.payload.get("type") == "detached"), None)
         if raised is not None:
-            yield _raised(raised)
+            yield _frozen(run, raised) or _raised(raised)
             return
         rows = np.flatnonzero((run.rows["nodes"] == 1) & run.outer & ~_reaches_parameters(run))
         if len(rows) >= run.thresholds.reach.backwards:
@@ -49,14 +49,37 @@ def _reaches_parameters(run: Run) -> Mask:
     return mask
 
 
+def _frozen(run: Run, event: Event) -> Draft | None:
+    """Where an optimizer's parameters are all switched off, no call has cut anything: there is nothing to reach."""
+    called = source_of(event.payload.get("source"))
+    for optimizer in run.recording.optimizers:
+        leaves = [run.leaves[leaf] for leaf in dict.fromkeys(optimizer.parameters)]
+        if leaves and not any(leaf.requires_grad for leaf in leaves):
+            names = [leaf.name for leaf in leaves]
+            return Draft(
+                severity="error",
+                message=f"backward(){at_line(called)} has no graph behind it: requires_grad is off for all parameters "
+                f"of {optimizer.name}, {listed(names)}",
+                where=Where(parameter=names[0], optimizer=optimizer.name, source=called),
+                cause=f"requires_grad is off for everything that {optimizer.name} steps",
+                fix="switch it on again before this forward: requires_grad_(True)",
+                first=event.backward,
+                last=event.backward,
+                parameters=names,
+                evidence={"exception": event.payload.get("message")},
+            )
+    return None
+
+
 def _raised(event: Event) -> Draft:
     called, cut = source_of(event.payload.get("source")), source_of(event.payload.get("cut"))
-    blame = f"{event.payload['op']}()" if event.payload.get("op") else "the call"
+    call = event.payload.get("call")
+    blame = spoken(call) if call else "the call"
     by = f"; {blame}{at_line(cut)} cut it" if cut else ""
     return Draft(
         severity="error",
         message=f"backward(){at_line(called)} has no graph behind it{by}",
-        where=Where(op=event.payload.get("op"), source=cut or called),
+        where=Where(op=call, source=cut or called),
         cause=f"{blame}{at_line(cut)} gives a value without its graph"
         if cut
         else "the loss was made without gradients",

@@ -79,14 +79,17 @@ def _draft(run: Run, ids: list[int], severity: str) -> Draft:
     rows = np.flatnonzero(run.got[:, ids].any(axis=1))
     moved = len({leaf for leaf in run.owners if run.root_of(run.leaves[leaf]) is not None})
     optimizers = listed([optimizer.name for optimizer in run.optimizers])
+    hidden = all("[" in (run.leaves[leaf].module or "") for leaf in ids)
     return Draft(
         severity=severity,
-        message=f"{listed(names)} gets gradients, and no optimizer holds {'it' if len(names) == 1 else 'them'}"
-        if len(names) == 1
-        else f"{listed(names)} get gradients, and no optimizer holds them",
+        message=f"{listed(names)} {'gets' if len(names) == 1 else 'get'} gradients, and no optimizer holds "
+        f"{'it' if len(names) == 1 else 'them'}",
         where=Where(parameter=names[0], module=common_module([run.leaves[leaf].module for leaf in ids])),
-        cause=f"{counted(len(names), 'parameter')} left out of {optimizers}",
-        fix="add them to the optimizer, or freeze them with requires_grad_(False)",
+        cause=f"{counted(len(names), 'parameter')} left out of {optimizers}"
+        + (": kept in a plain list or dict, their modules are not in parameters()" if hidden else ""),
+        fix="keep the modules in nn.ModuleList or nn.ModuleDict"
+        if hidden
+        else "add them to the optimizer, or freeze them with requires_grad_(False)",
         **run.span(rows),
         parameters=names,
         evidence={"not_optimized": len(ids), "optimized": moved, "steps": reach.all_steps(run)},

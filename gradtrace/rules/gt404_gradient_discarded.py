@@ -27,12 +27,13 @@ class GradientDiscarded(Rule):
         meaning="A backward wrote gradients, and they were cleared before the optimizer's step could use them.",
         recognised="At two steps or more: a backward since the last step, cleared, no forward since, nothing fresh "
         "left. Or, in an accumulation, for each step two or more backwards of the same line whose "
-        "gradients were cleared before it.",
+        "gradients were cleared before it; one where the loss is divided by the number of micro-batches.",
         matters="The step does nothing, or follows the last micro-batch alone.",
         example="loss.backward()\noptimizer.zero_grad()            # throws the gradients away\noptimizer.step()",
         fix="Clear before `backward()` or after `step()`; when accumulating, once a step and not once a micro-batch.",
         silent="A discriminator whose gradients from the generator's pass are cleared; second passes of "
-        "sharpness-aware and multi-task methods, which clear on purpose.",
+        "sharpness-aware and multi-task methods, which clear on purpose; programs that put their own gradients in "
+        "place (per-sample clipping).",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -43,7 +44,7 @@ class GradientDiscarded(Rule):
             )
             if len(lost) >= run.thresholds.loop.steps and len(lost) >= 0.5 * len(steps):
                 yield _before_step(run, optimizer, steps, lost)
-            elif steps.has(StepFlag.FRESH).any():
+            elif steps.has(StepFlag.FRESH).any() and not steps.has(StepFlag.BY_HAND).any():
                 yield from _in_accumulation(run, optimizer, steps)
 
 
@@ -76,7 +77,8 @@ def _in_accumulation(run: Run, optimizer: Optimizer, steps: Steps) -> Iterable[D
     ):
         return
     wasted, used, clear_sites = _tally(run, steps)
-    if used >= run.thresholds.loop.steps and wasted >= 2 * used:
+    least = used if _is_shared_out(run) else 2 * used
+    if used >= run.thresholds.loop.steps and wasted >= least:
         source = run.source(max(set(clear_sites), key=clear_sites.count))
         yield Draft(
             severity="error",
@@ -92,6 +94,13 @@ def _in_accumulation(run: Run, optimizer: Optimizer, steps: Steps) -> Iterable[D
             parameters=run.names(dict.fromkeys(optimizer.parameters)),
             evidence={"backwards_discarded": wasted, "backwards_used": used, "steps": len(steps)},
         )
+
+
+def _is_shared_out(run: Run) -> bool:
+    """Whether the loss is divided by a number last of all, as for an accumulation: with two micro-batches nothing else
+    tells it from methods of two passes, which use the first one's gradients before they clear them."""
+    roots = [layout.nodes[root] for _, layout in run.flows.structures for root in layout.roots]
+    return bool(roots) and all(root.op.startswith("Div") and root.shape == () for root in roots)
 
 
 def _tally(run: Run, steps: Steps) -> tuple[int, int, list[int]]:

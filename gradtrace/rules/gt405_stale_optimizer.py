@@ -41,11 +41,22 @@ class StaleOptimizer(Rule):
             if leaf.id not in held and leaf.module is not None and run.ever_got[leaf.id]
         ]
         for optimizer in run.optimizers if newcomers else ():
-            heirs = {leaf: _heirs(run, leaf, newcomers) for leaf in dict.fromkeys(optimizer.parameters)}
+            present = _while_stepping(run, optimizer, newcomers)
+            heirs = {leaf: _heirs(run, leaf, present) for leaf in dict.fromkeys(optimizer.parameters)}
             orphans = [leaf for leaf, found in heirs.items() if found or _is_homeless(run, leaf)]
             if orphans:
                 inherited = sorted({heir for leaf in orphans for heir in heirs[leaf]})
                 yield _draft(run, optimizer, orphans, inherited or newcomers)
+
+
+def _while_stepping(run: Run, optimizer: Optimizer, newcomers: list[int]) -> list[int]:
+    """The newcomers that got gradients between the optimizer's first and last step; those of a later model have
+    nothing to do with it."""
+    numbers = run.protocol.steps(optimizer.id).backward
+    if not len(numbers):
+        return []
+    during = (run.numbers >= numbers[0]) & (run.numbers <= numbers[-1])
+    return [leaf for leaf in newcomers if run.got[during, leaf].any()]
 
 
 def _heirs(run: Run, leaf: int, newcomers: list[int]) -> list[int]:
@@ -72,11 +83,10 @@ def _draft(run: Run, optimizer: Optimizer, orphans: list[int], newcomers: list[i
     rows = np.flatnonzero(run.got[:, newcomers].any(axis=1))
     return Draft(
         severity="error",
-        message=f"{optimizer.name} steps {counted(len(orphans), 'tensor')} that the model no longer has, while "
-        f"{listed(names)} "
-        "in use now are in no optimizer",
+        message=f"{optimizer.name} steps {counted(len(orphans), 'tensor')} that no backward reaches any more, while "
+        f"{listed(names)}, in use now, {'is' if len(names) == 1 else 'are'} in no optimizer",
         where=Where(parameter=names[0], optimizer=optimizer.name, module=run.leaves[newcomers[0]].module),
-        cause=f"the parameters were replaced after {optimizer.name} was built",
+        cause=f"the parameters were replaced after {optimizer.name} was built, or it was built from another model",
         fix="build the optimizer after the model is complete, or add the new parameters with add_param_group",
         **run.span(rows),
         parameters=list(dict.fromkeys([*names, *run.names(orphans)])),

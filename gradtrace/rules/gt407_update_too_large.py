@@ -13,6 +13,9 @@ from gradtrace.rules.run import Run
 from gradtrace.rules.updates import GroupUpdates, group_updates, learning_rates
 from gradtrace.rules.wording import at_line, factor
 
+_SHRINKING = ("SGD", "AdamW")
+"""Optimizers that take weight decay times the learning rate off the weights."""
+
 
 class UpdateTooLarge(Rule):
     code = "GT407"
@@ -45,7 +48,8 @@ def _large_samples(run: Run, group: GroupUpdates) -> Rows:
     if streak >= limits.large_samples:
         return np.arange(len(large) - streak, len(large))
     thrown = group.weights[-1] > limits.thrown * group.weights[0]
-    if thrown and large.sum() >= limits.large_samples:
+    swollen = group.weights[-1] > limits.swollen * np.sqrt(_rows_of(run, group))
+    if thrown and (large.sum() >= limits.large_samples or (swollen and large.any())):
         return np.flatnonzero(large)
     restless = group.ratio > limits.large_failing
     if run.fails and restless[-1] and restless.sum() >= 2 * limits.large_samples and restless.mean() > 0.5:
@@ -53,18 +57,40 @@ def _large_samples(run: Run, group: GroupUpdates) -> Rows:
     return np.empty(0, np.intp)
 
 
+def _rows_of(run: Run, group: GroupUpdates) -> int:
+    """Rows of the group's matrices together."""
+    return sum(run.leaves[leaf].shape[0] for leaf in group.matrices)
+
+
+def _which(group: GroupUpdates, large: Rows) -> str:
+    return "each step" if 2 * len(large) > len(group.ratio) else f"each of {len(large)} steps out of {len(group.ratio)}"
+
+
+def _decay(group: GroupUpdates, rate: float) -> float | None:
+    """The weight decay, where it alone makes half of the update or more."""
+    decay = group.optimizer.defaults.get("weight_decay")
+    if not isinstance(decay, (int, float)) or group.optimizer.type not in _SHRINKING:
+        return None
+    return float(decay) if rate * decay > 0.5 * float(np.median(group.ratio)) else None
+
+
 def _draft(run: Run, group: GroupUpdates, large: Rows) -> Draft:
     steps = run.protocol.steps(group.optimizer.id)
     ratio = float(np.median(group.ratio[large]))
     rate = float(learning_rates(run, group.optimizer).max())
     source = run.source(steps.site)
+    decay = _decay(group, rate)
     return Draft(
         severity="note" if run.learns else "warning",
-        message=f"each step of {group.optimizer.name}{at_line(source)} changes the weights by {factor(ratio)} of their "
-        f"norm (learning rate {factor(rate)})",
+        message=f"{_which(group, large)} of {group.optimizer.name}{at_line(source)} changes the weights by "
+        f"{factor(ratio)} of their norm (learning rate {factor(rate)})",
         where=Where(optimizer=group.optimizer.name, source=source),
-        cause=f"the learning rate {factor(rate)} is too large",
-        fix=f"lower the learning rate by about {factor(ratio / 1e-3)} times: update / weight should be about 1e-3",
+        cause=f"the learning rate {factor(rate)} is too large"
+        if decay is None
+        else f"the weight decay {factor(decay)} is too large: times the learning rate it shrinks the weights by "
+        f"{factor(rate * decay)} a step",
+        fix=f"lower the {'learning rate' if decay is None else 'weight decay'} by about {factor(ratio / 1e-3)} times: "
+        "update / weight should be about 1e-3",
         first=steps.backward_at(int(group.steps[large[0]])),
         last=steps.backward_at(int(group.steps[large[-1]])),
         count=len(large),
@@ -73,6 +99,7 @@ def _draft(run: Run, group: GroupUpdates, large: Rows) -> Draft:
             "update_over_weight": ratio,
             "largest": float(group.ratio[large].max()),
             "learning_rate": rate,
+            "weight_decay": group.optimizer.defaults.get("weight_decay"),
             "group": group.group,
             "samples": len(large),
             "weights": [float(group.weights[0]), float(group.weights[-1])],

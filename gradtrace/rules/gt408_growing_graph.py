@@ -35,8 +35,8 @@ class GrowingGraph(Rule):
         example="total += criterion(model(x), y)\n"
         "total.backward(retain_graph=True)    # walks all earlier batches again",
         fix="Carry values over without their graph: `hidden = hidden.detach()`, `total += loss.item()`.",
-        silent="Graphs that vary with the data; sequences that get longer now and then; several backwards "
-        "through one forward.",
+        silent="Graphs that vary with the data; inner loops that are unrolled within a step; sequences that get "
+        "longer now and then; several backwards through one forward.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -57,10 +57,15 @@ class GrowingGraph(Rule):
 
 
 def _series(run: Run) -> Iterator[tuple[int, Rows]]:
-    """Rows of each line that calls backward, where the graph was walked."""
+    """Rows of each line that calls backward, where the graph was walked: the last one of each step.
+
+    Within one step a graph may grow: that of an unrolled inner loop, say, which the step's own backward then frees.
+    """
     walked = np.flatnonzero((run.rows["nodes"] > 0) & run.outer)
+    steps = len(run.protocol.step_rows) > 0
     for site in np.unique(run.rows["site"][walked]):
-        yield int(site), walked[run.rows["site"][walked] == site]
+        rows = walked[run.rows["site"][walked] == site]
+        yield int(site), rows[np.diff(run.rows["step"][rows], append=np.iinfo(np.uint32).max) != 0] if steps else rows
 
 
 def _rising(nodes: Ints) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gradtrace.model import Where
+from gradtrace.model import Node, Where
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import is_view
 from gradtrace.rules.lints import Hit, axis, is_softmax, one_a_line, places, span_of
@@ -52,7 +52,7 @@ def _hits(run: Run) -> Iterator[Hit]:
     for snapshot, layout in run.flows.structures:
         for place in places(layout, ("LogSoftmax",)):
             inner = layout.nearest(place, wanted=is_softmax, through=lambda node: is_view(node.op), hops=_HOPS)
-            if inner is not None and _same_axis(axis(layout.nodes[place]), axis(layout.nodes[inner])):
+            if inner is not None and _same_axis(layout.nodes[place], layout.nodes[inner]):
                 yield snapshot, layout, place, inner
         for place in places(layout, ("BinaryCrossEntropyWithLogits",)):
             inner = layout.nearest(
@@ -65,5 +65,11 @@ def _hits(run: Run) -> Iterator[Hit]:
                 yield snapshot, layout, place, inner
 
 
-def _same_axis(outer: int | None, inner: int | None) -> bool:
-    return outer is None or inner is None or outer == inner
+def _same_axis(outer: Node, inner: Node) -> bool:
+    """Whether both run over one axis, as far as its length tells behind a view or a transposition."""
+    over, under = axis(outer), axis(inner)
+    if over is None or under is None or outer.shape is None or inner.shape is None:
+        return True
+    if outer.shape == inner.shape:
+        return over == under
+    return outer.shape[over] == inner.shape[under]

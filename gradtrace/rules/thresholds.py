@@ -186,6 +186,8 @@ class Update:
     their updates keep the ratio down, but never settle."""
     thrown: float = 100.0
     """Growth of the weights' norm, after updates beyond `large`, that throws away what was initialised."""
+    swollen: float = 10.0
+    """Norm of a row of such weights: a layer then gives ten times what it takes, one as initialised about as much."""
     large_samples: int = 5
     """In a row up to the end: weights that start near zero grow out of it in two or three steps."""
     small: float = 1e-6
