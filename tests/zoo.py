@@ -66,13 +66,17 @@ class Awkward(NamedTuple):
 ZOO: dict[str, Awkward] = {}
 
 
+TORCH = tuple(int(part) for part in torch.__version__.split(".")[:2])
+
+
 def awkward(
-    *, slow: bool = False, raises: str | None = None
+    *, slow: bool = False, raises: str | None = None, since: tuple[int, int] = (2, 6)
 ) -> Callable[[Callable[[], Program]], Callable[[], Program]]:
-    """Put a program into the zoo under its function's name."""
+    """Put a program into the zoo under its function's name, where this torch can run it."""
 
     def register(build: Callable[[], Program]) -> Callable[[], Program]:
-        ZOO[build.__name__] = Awkward(build.__name__, build, slow, raises)
+        if since <= TORCH:
+            ZOO[build.__name__] = Awkward(build.__name__, build, slow, raises)
         return build
 
     return register
@@ -688,7 +692,7 @@ def several_roots() -> Program:
     return Program(step, [model], [optimizer])
 
 
-@awkward()
+@awkward(since=(2, 7))
 def gradient_edges_as_roots() -> Program:
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), 0.05)

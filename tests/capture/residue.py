@@ -50,6 +50,12 @@ def _survey_module(
             attributes[name, key] = value
 
 
+def _saved_tensor_hooks() -> Any:
+    """The innermost default hooks; torch before 2.7 does not tell."""
+    top = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return None if top is None else top(False)
+
+
 def _settings() -> dict[str, Any]:
     return {
         "function modes": len(torch.overrides._get_current_function_mode_stack()),
@@ -58,7 +64,7 @@ def _settings() -> dict[str, Any]:
         "anomaly": torch.is_anomaly_enabled(),
         "dtype": torch.get_default_dtype(),
         "threads": torch.get_num_threads(),
-        "saved tensor hooks": torch._C._autograd._top_saved_tensors_default_hooks(False),
+        "saved tensor hooks": _saved_tensor_hooks(),
         "trace": sys.gettrace(),
         "profile": sys.getprofile(),
         "excepthook": sys.excepthook,
