@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 import gradtrace
+from gradtrace.capture import current
+from gradtrace.capture.sites import SiteTable
 from gradtrace.renderers.places import relative_file
 from gradtrace.rules.wording import counted, listed
 
@@ -71,7 +74,8 @@ def assert_gradient_correct(
     """Assert that the gradient of `function` at `inputs` agrees with central finite differences.
 
     Inputs that want a gradient must be float64: (f(x + eps) - f(x - eps)) / (2 eps) has no right digit left in float32.
-    A result that is not a scalar is summed with fixed random weights. Raises AssertionError naming the input, the
+    A result that is not a scalar is summed with fixed random weights. Inside a trace the outcome is recorded too, and
+    a wrong gradient is finding GT601. Raises AssertionError naming the input, the
     element with the largest error, and the custom functions in the graph; ValueError for inputs it cannot judge.
     """
     __tracebackhide__ = True
@@ -89,6 +93,7 @@ def assert_gradient_correct(
         numeric = value.differences(number, eps)
         wrong = (analytic - numeric).abs() > atol + rtol * numeric.abs()
         wrong |= ~torch.isfinite(analytic)
+        current.tell("gradcheck", _check_payload(number, analytic, numeric, rtol, result, not bool(wrong.any())))
         if bool(wrong.any()):
             raise AssertionError(_wrong_gradient(number, analytic, numeric, _custom_functions(result)))
 
@@ -246,6 +251,34 @@ class _Scalar:
                 values.append(float(scalar().detach()))
             numeric.view(-1)[index] = (values[0] - values[1]) / (2 * eps)
         return numeric.detach()
+
+
+def _check_payload(
+    number: int, analytic: Tensor, numeric: Tensor, tolerance: float, result: Tensor, passed: bool
+) -> dict[str, Any]:
+    """The event of one checked input, about the element with the largest error."""
+    errors = torch.nan_to_num((analytic - numeric).abs(), nan=math.inf).view(-1)
+    worst = int(errors.argmax())
+    one, other = float(analytic.view(-1)[worst]), float(numeric.view(-1)[worst])
+    return {
+        "op": next(iter(_custom_functions(result)), type(result.grad_fn).__name__),
+        "module": None,
+        "source": _caller(),
+        "parameter": f"input {number}",
+        "analytic": one,
+        "numeric": other,
+        "error": float(errors[worst]) / max(abs(one), abs(other), torch.finfo(torch.float64).tiny),
+        "tolerance": tolerance,
+        "element": [int(index) for index in torch.unravel_index(torch.tensor(worst), numeric.shape)],
+        "passed": passed,
+    }
+
+
+def _caller() -> dict[str, Any] | None:
+    """The user's line that asked for the check."""
+    sites = SiteTable()
+    source = sites.source(sites.here(sys._getframe(1)))
+    return None if source is None else source._asdict()
 
 
 def _wrong_gradient(number: int, analytic: Tensor, numeric: Tensor, suspects: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from torch import Tensor
 from gradtrace.capture import private
 from gradtrace.capture.distributed import local
 from gradtrace.capture.measure import underflow_share
+from gradtrace.capture.passing import PassingGradients
 from gradtrace.capture.statistics import Meter, Row, plain
 from gradtrace.capture.updates import UnitWindow
 from gradtrace.model import ABSENT, BackwardFlag
@@ -35,9 +36,13 @@ class GradientReader:
         self._clock = clock
         self._meter = Meter()
         self._units = UnitWindow()
+        self._passing = PassingGradients()
 
     def before(self, running: Running, tensors: Sequence[Tensor | None]) -> None:
         """Remember what is in `.grad`, so that what the backward adds to can be told from what it writes anew."""
+        self._passing = PassingGradients()
+        if running.kind == 0:
+            self._passing.watch(tensors)
         gradients = [None if tensor is None else tensor.grad for tensor in tensors]
         if any(gradient is not None for gradient in gradients):
             running.before = gradients
@@ -65,11 +70,18 @@ class GradientReader:
                 gradients.append(gradient.detach())
         return numbers, gradients
 
+    def over(self) -> set[int]:
+        """The engine has returned or raised; gives the parameters whose gradients may be gone by now."""
+        passing = self._passing
+        passing.remove()
+        return passing.numbers()
+
     def measure(self, running: Running, numbers: list[int], gradients: list[Tensor]) -> Row:
         """The statistics of the gradients, and now and then what is sampled."""
         zeros = running.armed or running.number % ZEROS_EVERY == 0
         with private.without_grad():
             row = self._meter.measure(len(self._registry), numbers, gradients, zeros)
+            self._passing.complete(row, numbers)
             if running.kind == 0:
                 self._look_at_units(running.number, numbers, gradients)
             if running.armed:

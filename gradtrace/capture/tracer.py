@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from gradtrace.capture import births, private, retained
+from gradtrace.capture import births, current, private, retained
 from gradtrace.capture.build import Builder
 from gradtrace.capture.distributed import may_communicate
 from gradtrace.capture.errors_of_backward import explain_exception
@@ -34,7 +34,7 @@ from gradtrace.errors import UnwritableTraceError
 from gradtrace.model import BackwardFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from types import FrameType
 
     from gradtrace.capture.modules import ModuleCall
@@ -95,6 +95,7 @@ class Tracer:
         self._lens.install(self._undo)
         self._loop.install(self._before_step, self._after_step, self._undo)
         self._undo.append(private.patch_engine(self._wrap_engine))
+        self._undo.append(current.enter(self.output.event))
         self._make_ready()
 
     def stop(self) -> None:
@@ -309,13 +310,14 @@ class Tracer:
         if running.nested:
             self.output.row(running, self._reader.no_row())
             return
+        passed = self._reader.over()
         numbers, gradients = self._reader.after(running, result, args[3])
         row = None
         if running.number % self._options.every == 0:
             row = self._reader.measure(running, numbers, gradients)
         if running.kind == 0:
             self._loop.ledger.wrote(numbers, running.leftovers)
-        self._put_graph(running, numbers)
+        self._put_graph(running, passed.union(numbers))
         self._judge(running, bad=row is not None and is_nonfinite(row), given=args[0])
         self.output.registry(modules=self._armed)
         running.overhead += time.perf_counter() - began
@@ -343,7 +345,7 @@ class Tracer:
             running.builder = self._builder(graph, None, read_saved=False)
         return running.builder.place(number)
 
-    def _put_graph(self, running: Running, numbers: Sequence[int]) -> None:
+    def _put_graph(self, running: Running, reached: set[int]) -> None:
         """Store the snapshot, and the cuts that left parameters without a gradient."""
         builder, graph = running.builder, running.graph
         if builder is not None and graph is not None and self._options.graph != "off":
@@ -355,7 +357,7 @@ class Tracer:
             self.output.writer.put_snapshot(snapshot)
         journal = self._lens.journal
         if running.armed and running.kind == 0 and journal.cuts.found:
-            for payload in self._lens.sightings.cut_payloads(journal, self._lens.watch, graph, set(numbers)):
+            for payload in self._lens.sightings.cut_payloads(journal, self._lens.watch, graph, reached):
                 self.output.event("cut", payload)
 
     def _raised(self, running: Running, error: BaseException) -> None:
@@ -364,6 +366,8 @@ class Tracer:
         if running.measurement is not None:
             running.measurement.remove()
         running.flags |= BackwardFlag.RAISED
+        if not running.nested:
+            self._reader.over()
         if isinstance(error, Exception) and not running.nested:
             self._explain(running, error)
         self.output.registry(modules=False)

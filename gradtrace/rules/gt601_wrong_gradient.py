@@ -23,7 +23,8 @@ class WrongGradient(Rule):
         "    ...\n"
         "    def backward(ctx, g):\n"
         "        return g * ctx.saved_tensors[0]      # 2 is missing",
-        fix="Derive the backward again; test it with `gradtrace.testing.assert_gradient_correct`.",
+        fix="Derive the backward again; test it with `gradtrace.testing.assert_gradient_correct`, which inside a trace "
+        "is what raises this finding.",
         silent="Straight-through estimators and gradient reversal are wrong on purpose: do not check them. Kinks"
         " (ReLU at 0) are left out.",
     )
