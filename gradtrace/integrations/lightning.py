@@ -79,10 +79,9 @@ class GradtraceCallback(Callback):
         texts = self._training.texts()
         for logger in trainer.loggers:
             logger.log_metrics(values, step=step)
-            target = _text_logger(logger) if texts and trainer.is_global_zero else None
-            for tag, text in texts if target else ():
-                assert target is not None  # noqa: S101
-                target.text(tag, text, step)
+            if texts and trainer.is_global_zero and (target := _text_logger(logger)):
+                for tag, text in texts:
+                    target.text(tag, text, step)
 
 
 def _text_logger(logger: Any) -> Logger | None:

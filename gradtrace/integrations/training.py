@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradtrace
+from gradtrace.integrations.live import as_markdown
 from gradtrace.integrations.updates import Updates, describe_nonfinite
 from gradtrace.renderers.findings import stands
 from gradtrace.store.folder import SUFFIX
@@ -38,6 +39,7 @@ class TracedTraining:
         self._updates: Updates | None = None
         self._findings: list[Finding] = []
         self._untold: list[Finding] = []
+        self._bad: list[str] = []
         self.trace: LiveTrace | None = None
         """The trace of the last training; it can be read during it and afterwards."""
 
@@ -47,7 +49,7 @@ class TracedTraining:
         `resumed` continues the trace that is there.
         """
         self.stop()
-        self._findings, self._untold = [], []
+        self._findings, self._untold, self._bad = [], [], []
         place = self._out or Path(folder) / FILE
         if ranks > 1:
             place /= f"rank{rank}{SUFFIX}"
@@ -65,8 +67,7 @@ class TracedTraining:
 
     def numbers(self) -> dict[str, float]:
         """The newest optimizer update as named numbers; nothing where there was none since this was last asked."""
-        update = self._updates.take() if self._updates else None
-        if update is None or self.trace is None or self._updates is None:
+        if self._updates is None or self.trace is None or (update := self._updates.take()) is None:
             return {}
         self._bad = self._updates.take_nonfinite()
         values = {**update.totals(), "gradtrace/nonfinite": float(len(self._bad)), **self.counted()}
@@ -78,16 +79,12 @@ class TracedTraining:
 
     def texts(self) -> list[tuple[str, str]]:
         """Tags and texts that came up since this was last asked: findings, and parameters that were not finite."""
-        from gradtrace.integrations.live import as_markdown
-
         told = [("gradtrace/findings", as_markdown(finding)) for finding in self._untold]
         self._untold = []
         if self._bad:
             told.append(("gradtrace/nonfinite", describe_nonfinite(self._bad)))
             self._bad = []
         return told
-
-    _bad: list[str] = []  # noqa: RUF012  replaced, never changed
 
     def _found(self, finding: Finding) -> None:
         self._findings.append(finding)

@@ -43,6 +43,11 @@ class Past:
     resumed: list[dict[str, Any]]
     columns: list[int] = field(default_factory=list)
     """The trace's column of each parameter of this process."""
+    width: int = 0
+    """Columns of the trace."""
+
+    def __post_init__(self) -> None:
+        self.width = len(self.parameters)
 
     @classmethod
     def of(cls, recording: Recording) -> Past:
@@ -62,11 +67,16 @@ class Past:
     def column(self, number: int, name: str | None = None) -> int:
         """The column of this process's parameter `number`, which is called `name`."""
         while number >= len(self.columns):
-            known = len(self.parameters)
-            label = name if name is not None and number == len(self.columns) else f"\0{known}"
-            column = self.parameters.setdefault(label, known)
-            self.columns.append(known if column in self.columns else column)
+            self.columns.append(self._next_column(name if number == len(self.columns) else None))
         return self.columns[number]
+
+    def _next_column(self, name: str | None) -> int:
+        """The one that a parameter of that name had, else one more at the end."""
+        known = self.parameters.get(name) if name is not None else None
+        if known is not None and known not in self.columns:
+            return known
+        self.width += 1
+        return self.width - 1
 
     def spread(self, values: Values, fillers: Sequence[float]) -> Values:
         """`values` (rows, this process's parameters) by the trace's columns."""
