@@ -32,6 +32,12 @@ _UNWRITABLE = re.compile(r"[^\t\n\r\x20-\uD7FF\uE000-\uFFFD\U00010000-\U0010FFFF
 Columns = dict[str, str]
 
 
+def columns_of(graph: Graph) -> tuple[Columns, Columns]:
+    """The columns of a graph's nodes and of its edges."""
+    nodes = column_types(facts for _, facts in graph.nodes(data=True))
+    return nodes, column_types(facts for _, _, facts in graph.edges(data=True))
+
+
 def column_types(rows: Iterable[Mapping[str, Any]]) -> Columns:
     """Name -> "boolean" | "long" | "double" | "string" | "json" | "none", in order of first appearance."""
     types: Columns = {}
@@ -112,6 +118,34 @@ def check_version(version: Any) -> None:
     """GradtraceError for what a newer gradtrace wrote."""
     if version != SCHEMA:
         raise GradtraceError(f"a graph file of schema {version!r}, this gradtrace reads {SCHEMA}; update gradtrace")
+
+
+class Cells:
+    """What a reader of XML has seen of a graph: texts by column, not yet values."""
+
+    def __init__(self) -> None:
+        self.schema: str | None = None
+        self.row: dict[str, str] = {}
+        """Of the node or edge that was begun last."""
+        self._nodes: list[tuple[str, dict[str, str]]] = []
+        self._edges: list[tuple[str, str, str, dict[str, str]]] = []
+
+    def begin_node(self, node: str) -> None:
+        """A node begins; its cells go into `row`."""
+        self.row = {}
+        self._nodes.append((node, self.row))
+
+    def begin_edge(self, source: str, target: str, key: str) -> None:
+        """An edge begins; its cells go into `row`."""
+        self.row = {}
+        self._edges.append((source, target, key, self.row))
+
+    def graph(self) -> Graph:
+        """The graph that was read. GradtraceError where the columns are missing or make no sense."""
+        facts, node_columns, edge_columns = read_schema(self.schema)
+        nodes = [(int(node), read_row(row, node_columns)) for node, row in self._nodes]
+        edges = [(int(u), int(v), int(key), read_row(row, edge_columns)) for u, v, key, row in self._edges]
+        return build(facts, nodes, edges)
 
 
 def build(facts: Facts, nodes: list[tuple[int, Facts]], edges: list[tuple[int, int, int, Facts]]) -> Graph:

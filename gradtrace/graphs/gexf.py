@@ -15,9 +15,7 @@ _NATIVE = {"json": "string", "none": "string"}
 
 def dump(graph: Graph) -> str:
     """`graph` as GEXF text. Nodes are labelled by name or op, edges weigh their gradient."""
-    nodes = columns.column_types(facts for _, facts in graph.nodes(data=True))
-    edges = columns.column_types(facts for _, _, facts in graph.edges(data=True))
-    return "\n".join(_lines(graph, nodes, edges)) + "\n"
+    return "\n".join(_lines(graph, *columns.columns_of(graph))) + "\n"
 
 
 def _lines(graph: Graph, nodes: Columns, edges: Columns) -> Iterator[str]:
@@ -60,29 +58,21 @@ def parse(text: str) -> Graph:
     """The inverse of `dump`. GradtraceError for anything else."""
     reader = _Reader()
     parse_xml(text, reader.start, reader.end, root="gexf")
-    facts, node_columns, edge_columns = columns.read_schema(reader.schema)
-    nodes = [(int(node), columns.read_row(cells, node_columns)) for node, cells in reader.nodes]
-    edges = [(int(u), int(v), int(key), columns.read_row(cells, edge_columns)) for (u, v, key), cells in reader.edges]
-    return columns.build(facts, nodes, edges)
+    return reader.graph()
 
 
-class _Reader:
+class _Reader(columns.Cells):
     def __init__(self) -> None:
-        self.schema: str | None = None
-        self.nodes: list[tuple[str, dict[str, str]]] = []
-        self.edges: list[tuple[tuple[str, str, str], dict[str, str]]] = []
+        super().__init__()
         self._creator = ""
-        self._cells: dict[str, str] = {}
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         if tag == "node":
-            self._cells = {}
-            self.nodes.append((attributes["id"], self._cells))
+            self.begin_node(attributes["id"])
         elif tag == "edge":
-            self._cells = {}
-            self.edges.append(((attributes["source"], attributes["target"], attributes["kind"]), self._cells))
+            self.begin_edge(attributes["source"], attributes["target"], attributes["kind"])
         elif tag == "attvalue":
-            self._cells[attributes["for"]] = attributes["value"]
+            self.row[attributes["for"]] = attributes["value"]
 
     def end(self, tag: str, text: str) -> None:
         if tag == "creator":
