@@ -1,0 +1,82 @@
+"""The ledger of gradients: what a step finds in `.grad`, whoever wrote it; and modules that torch does not list."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import gradtrace
+from gradtrace.model import LoopKind, StepFlag
+
+
+def _flags(trace: gradtrace.Trace) -> list[StepFlag]:
+    records = trace.recording().loop()
+    return [StepFlag(int(flags)) for flags in records["flags"][records["kind"] == LoopKind.STEP]]
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_a_gradient_assigned_by_hand_is_fresh(tmp_path: Path, set_to_none: bool) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(3):
+            optimizer.zero_grad(set_to_none=set_to_none)
+            gradients = torch.autograd.grad(model(torch.ones(2, 3)).sum(), list(model.parameters()))
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+            optimizer.step()
+    assert all(StepFlag.FRESH in flags for flags in _flags(trace))
+    assert len(_flags(trace)) == 3
+
+
+def test_zeros_that_zero_grad_left_are_not_fresh(tmp_path: Path) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(3):
+            model(torch.ones(2, 3)).sum().backward()
+            optimizer.zero_grad(set_to_none=False)
+            optimizer.step()
+    assert not any(StepFlag.FRESH in flags for flags in _flags(trace))
+
+
+def test_a_gradient_put_in_the_place_of_the_backwards_own(tmp_path: Path) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for by_hand in (False, True):
+            optimizer.zero_grad()
+            model(torch.ones(2, 3)).sum().backward()
+            if by_hand:
+                for parameter in model.parameters():
+                    parameter.grad = torch.ones_like(parameter)
+            optimizer.step()
+    assert [StepFlag.BY_HAND in flags for flags in _flags(trace)] == [False, True]
+
+
+class Kept(nn.Module):
+    """Keeps its layers where torch does not look."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(3, 3)
+        self.listed = [nn.Linear(3, 3)]
+        self.keyed = {"last": nn.Sequential(nn.Linear(3, 1))}
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.keyed["last"](self.listed[0](self.first(x)))
+        return out
+
+
+def test_modules_in_plain_containers_are_named_by_their_place(tmp_path: Path) -> None:
+    model = Kept()
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        model(torch.ones(2, 3)).sum().backward()
+    names = [parameter.name for parameter in trace.recording().parameters]
+    assert names == [
+        *("first.weight", "first.bias", "listed[0].weight", "listed[0].bias"),
+        *("keyed[last].0.weight", "keyed[last].0.bias"),
+    ]
