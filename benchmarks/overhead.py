@@ -1,6 +1,7 @@
 """What tracing costs: steps with gradtrace over the same steps without it.
 
-Traced and untraced blocks of steps alternate in one process on the same model; each figure is the ratio of the medians.
+Traced and untraced blocks of steps alternate in one process on the same model; each figure is the median over the
+rounds of a block's ratio to the untraced block right before it. Beside gradtrace stand its peers, as far as installed.
 A traced block begins with a warm-up, since the first backwards are looked at closely by design; what such a close look
 costs is the mode "measured". Run it on an otherwise idle machine:
 
@@ -14,11 +15,13 @@ import platform
 import statistics
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import peers
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -62,31 +65,9 @@ class Work:
         self.loss(self.model).backward()
         self.optimizer.step()
 
-    def step_with_norms(self) -> None:
-        """The same, followed by one multi-tensor norm over all gradients: the floor."""
-        self.step()
-        torch._foreach_norm([parameter.grad for parameter in self.parameters if parameter.grad is not None])
-
-    def step_with_items(self) -> None:
-        """The same with what people write by hand: a norm and an `item()` a parameter."""
-        self.optimizer.zero_grad()
-        self.loss(self.model).backward()
-        for parameter in self.parameters:
-            if parameter.grad is not None:
-                parameter.grad.norm().item()
-        self.optimizer.step()
-
-    def step_with_anomaly_detection(self) -> None:
-        """The same under `torch.autograd.detect_anomaly`."""
-        with torch.autograd.detect_anomaly():
-            self.step()
-
-
-PEERS: dict[str, Callable[[Work], None]] = {
-    "floor": Work.step_with_norms,
-    "norm().item()": Work.step_with_items,
-    "detect_anomaly": Work.step_with_anomaly_detection,
-}
+    def gradients(self) -> list[Tensor]:
+        """The gradients that are there."""
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
 
 
 class Transformer(nn.Module):
@@ -177,34 +158,53 @@ def timed(action: Callable[[], None], steps: int) -> list[float]:
 
 
 def measure(work: Work, steps: int, rounds: int, modes: list[str]) -> dict[str, float]:
-    """Median seconds a step: untraced ("plain"), in each mode, and with each peer; rounds of all of them in turn."""
-    seconds: dict[str, list[float]] = {}
+    """Ratios to the untraced step of each mode and each peer, and the untraced step's seconds as "plain".
+
+    Each block of steps is compared with an untraced block right before it; the figure is the median over the rounds.
+    """
+    ratios: dict[str, list[float]] = {}
+    plain: list[float] = []
     timed(work.step, 3)
     for _ in range(rounds):
-        seconds.setdefault("plain", []).extend(timed(work.step, steps))
-        for mode in modes:
-            with gradtrace.trace(on_finding="ignore", **MODES[mode]):
-                timed(work.step, WARM_UP)
-                seconds.setdefault(mode, []).extend(timed(work.step, steps))
-        for name, action in PEERS.items():
-            seconds.setdefault(name, []).extend(timed(lambda action=action: action(work), steps))
-    return {name: statistics.median(values) for name, values in seconds.items()}
+        for name, block in _blocks(work, modes):
+            before = statistics.median(timed(work.step, steps))
+            plain.append(before)
+            with block as step:
+                if name in modes:
+                    timed(step, WARM_UP)
+                ratios.setdefault(name, []).append(statistics.median(timed(step, steps)) / before)
+    found = {name: statistics.median(values) for name, values in ratios.items()}
+    if "default" in found:
+        found["default/floor"] = statistics.median(
+            default / floor for default, floor in zip(ratios["default"], ratios["floor"], strict=True)
+        )
+    return found | {"plain": statistics.median(plain)}
+
+
+def _blocks(work: Work, modes: list[str]) -> Iterator[tuple[str, AbstractContextManager[Callable[[], None]]]]:
+    for mode in modes:
+        yield mode, _traced(work, mode)
+    for name, peer in peers.installed().items():
+        yield name, peer(work)
+
+
+@contextmanager
+def _traced(work: Work, mode: str) -> Iterator[Callable[[], None]]:
+    with gradtrace.trace(on_finding="ignore", **MODES[mode]):
+        yield work.step
 
 
 def table(results: dict[str, tuple[Work, dict[str, float]]], modes: list[str]) -> str:
     """A Markdown table of ratios to the untraced step; a budget stands in brackets beside what it bounds."""
-    heads = ["model", "parameters", "tensors", "step, ms", *modes, "default/floor", *PEERS]
+    heads = ["model", "parameters", "tensors", "step, ms", *modes, "default/floor", *peers.installed()]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
-    for name, (work, medians) in results.items():
-        plain = medians["plain"]
-        ratios = {key: value / plain for key, value in medians.items()}
-        if "default" in modes:
-            ratios["default/floor"] = medians["default"] / medians["floor"]
-        cells = [name, f"{sum(p.numel() for p in work.parameters):,}", str(len(work.parameters)), f"{plain * 1e3:.2f}"]
+    for name, (work, found) in results.items():
+        count = sum(parameter.numel() for parameter in work.parameters)
+        cells = [name, f"{count:,}", str(len(work.parameters)), f"{found['plain'] * 1e3:.2f}"]
         for head in heads[4:]:
             budget = BUDGETS.get((name, head))
             bound = f" (<= {budget:.2f})" if budget else ""
-            cells.append(f"{ratios[head]:.3f}{bound}" if head in ratios else "-")
+            cells.append(f"{found[head]:.3f}{bound}" if head in found else "-")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
