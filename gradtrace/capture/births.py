@@ -193,7 +193,9 @@ class _Finder:
 def op_of(call: Call) -> str:
     """The autograd node that a call made, as the graph names it; the call's own name where it made none."""
     node = next((output.grad_fn for output in call.outputs if output.grad_fn is not None), None)
-    node = _first_overflow(call, node) or node
+    overflowed = _first_overflow(call, node)
+    if overflowed is not None:
+        return type(overflowed).__name__
     if node is not None and call.name in ("__rdiv__", "__rtruediv__"):  # `1 / x` is a reciprocal and a product
         node = node.next_functions[0][0] or node
     return call.name if node is None else type(node).__name__

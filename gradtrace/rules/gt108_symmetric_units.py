@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gradtrace.model import Parameter, Where
+from gradtrace.model import Node, Parameter, Where
 from gradtrace.rules.arrays import Singles
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import Layout
@@ -37,7 +37,7 @@ class SymmetricUnits(Rule):
             units = int(found[0].shape[0])
             yield Draft(
                 severity="error",
-                message=f"all {units:,} units of {module_text(found[0].module)} get the same gradient: "
+                message=f"all {units:,} units of {module_text(found[0].module or names[0])} get the same gradient: "
                 f"{listed(names)} can only stay "
                 f"{'a constant' if len(names) == 1 else 'constants'} across units",
                 where=Where(parameter=names[0], module=found[0].module),
@@ -68,11 +68,16 @@ def _is_hidden(leaf: Parameter, layouts: list[Layout]) -> bool:
             continue
         above = _ancestors(layout, layout.users(place))
         return any(
-            other != place and (layout.nodes[other].name or "").rpartition(".")[0] != (leaf.module or "")
-            for name, other in layout.leaves.items()
+            other != place and _is_of_another_layer(leaf, layout.nodes[other])
+            for other in layout.leaves.values()
             if any(user in above for user in layout.users(other))
         )
     return not layouts
+
+
+def _is_of_another_layer(leaf: Parameter, other: Node) -> bool:
+    """By module; in one module, or outside of all, by shape, since a vector may be the layer's own bias."""
+    return len(other.shape or ()) >= 2 or (other.name or "").rpartition(".")[0] != (leaf.module or "")
 
 
 def _ancestors(layout: Layout, starts: list[int]) -> set[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gradtrace.model import Parameter
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.births import Birth
 from gradtrace.rules.nonfinite import nonfinite_draft
@@ -46,5 +47,10 @@ def _of_weights(run: Run, birth: Birth) -> Draft:
 def _weight(run: Run, birth: Birth) -> str | None:
     """The parameter that fits the module and the shape, where one alone does."""
     shape = tuple(birth.facts.get("shape") or ())
-    fitting = [leaf.name for leaf in run.parameters if leaf.module == birth.module and leaf.shape == shape]
+    fitting = [leaf.name for leaf in run.parameters if _is_in(leaf, birth.module) and leaf.shape == shape]
     return fitting[0] if len(fitting) == 1 else None
+
+
+def _is_in(leaf: Parameter, module: str | None) -> bool:
+    """Whether a module owns the leaf; a root alone in its trace is called "" and its parameters bear no prefix."""
+    return leaf.module == module or (module == "" and "." not in leaf.name)

@@ -342,6 +342,23 @@ def test_units_with_identical_gradients():
     assert finding.parameters == ("layers.0.weight",), "the output layer's symmetry is the loss's"
 
 
+@pytest.mark.parametrize("above", [(8, 16), (8,)], ids=["weights", "a bias"])
+def test_weights_outside_of_modules_are_hidden_where_weights_stand_above(above: tuple[int, ...]):
+    recording = Synthetic()
+    weight = recording.parameter("w1")
+    recording.optimizer([weight, recording.parameter("next", above)])
+    recording.train(20)
+    recording.sample("identical_rows", 20, {weight: 1.0})
+    tape = Tape()
+    top = tape.op("MseLossBackward0", norm=1.0, shape=())
+    upper = tape.op("AddmmBackward0", top, norm=1.0)
+    tape.leaf("next", upper, norm=1.0)
+    tape.leaf("w1", tape.op("MmBackward0", upper, norm=1.0), norm=1.0)
+    tape.nodes = [node._replace(shape=above) if node.name == "next" else node for node in tape.nodes]
+    recording.graph(tape.snapshot(1))
+    assert bool(found(recording, "GT108")) == (len(above) == 2)
+
+
 def test_symmetry_that_broke_is_healthy():
     recording = relu_net()
     recording.sample("identical_rows", 20, {0: 1.0})
