@@ -57,6 +57,11 @@ class Lens:
             self.found_compiled()
 
     @property
+    def is_opaque(self) -> bool:
+        """Whether part of the program is compiled."""
+        return self._opaque
+
+    @property
     def is_open(self) -> bool:
         """Whether module hooks are on."""
         return self.watch.installed

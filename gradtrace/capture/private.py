@@ -198,6 +198,11 @@ def has_compiled_frames() -> bool:
     return dynamo is not None and sum(dynamo.counters["frames"].values()) > 0
 
 
+def has_compiled_node(nodes: Sequence[Node]) -> bool:
+    """Whether one of the nodes is a region of `torch.compile`."""
+    return any(type(node).__name__ == "CompiledFunctionBackward" for node in nodes)
+
+
 def hook_before_others(tensor: Tensor, hooks: dict[int, Any], hook: Callable[[Tensor], None]) -> Any:
     """Register a post-accumulate hook that runs before the tensor's present ones; returns its handle."""
     others = dict(hooks)

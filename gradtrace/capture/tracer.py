@@ -294,11 +294,15 @@ class Tracer:
     def _keep_for_replay(self, running: Running, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The engine's arguments, asking it to keep the graph where a replay may need it."""
         _, retain, create = args[:3]
-        if not self._options.replay or create or running.graph is None or may_communicate(running.graph):
+        if not self._options.replay or create or running.graph is None or not self._may_replay(running.graph):
             return args
         running.replaying = True
         running.retained_for_replay = not retain
         return (args[0], True, *args[2:])
+
+    def _may_replay(self, graph: LiveGraph) -> bool:
+        """Whether a graph may be kept and run again: not a compiled one, which gives its buffers away as it runs."""
+        return not may_communicate(graph) and not (self._lens.is_opaque and private.has_compiled_node(graph.nodes))
 
     def _end(self, running: Running, result: Any, args: tuple[Any, ...]) -> None:
         began = time.perf_counter()
