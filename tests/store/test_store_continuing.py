@@ -43,6 +43,7 @@ def test_the_counts_go_on(tmp_path):
     assert trace.recording().closed
     sources = trace.recording().sources
     assert all("backward" in sources[site].text for site in records["site"])
+    assert set(records["site"][:5]).isdisjoint(records["site"][5:])  # each process numbers its lines
     assert trace.graph(backward=9).graph["backward"] > 0
 
 
