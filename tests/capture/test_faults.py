@@ -32,6 +32,7 @@ COURSE = (
     "gradients_globally_off",
     "sparse_embedding",
     "modules_come_and_go",
+    "optimizer_in_backward",
 )
 """Programs that together pass through every corner of the tracer."""
 
@@ -70,6 +71,7 @@ OUTERMOST = {
     ("Measurement", "_after"),
     ("ModuleWatch", "_enter"),
     ("ModuleWatch", "_leave"),
+    ("PassingGradients", "_measure"),
     ("Sightings", "_opening"),
     ("Sightings", "_closing"),
     ("Tracer", "start"),
