@@ -86,7 +86,9 @@ def _draft(run: Run, groups: list[GroupUpdates], step: int) -> Draft:
         else f"the learning rate {factor(rate)} is too small{at_line(source, ' for the step at ')}",
         fix="step the scheduler less often or raise the rate, until update / weight is about 1e-3"
         if decayed
-        else f"raise the learning rate by about {factor(1e-3 / worst) if worst > 0 else 'many'} times",
+        else f"raise the learning rate by about {factor(1e-3 / worst)} times"
+        if worst > 0
+        else "raise the learning rate until update / weight is about 1e-3",
         first=steps.backward_at(step),
         last=int(steps.backward[-1]) or None,
         count=len(steps),

@@ -74,6 +74,12 @@ def _decay(group: GroupUpdates, rate: float) -> float | None:
     return float(decay) if rate * decay > 0.5 * float(np.median(group.ratio)) else None
 
 
+def _fix(setting: str, ratio: float) -> str:
+    """How far off it is can be told only while training still runs: once it diverges, the ratio says nothing."""
+    how = f"by about {factor(ratio / 1e-3)} times" if ratio < 1 else "tenfold, and again as long as it stays like this"
+    return f"lower the {setting} {how}: update / weight should be about 1e-3"
+
+
 def _draft(run: Run, group: GroupUpdates, large: Rows) -> Draft:
     steps = run.protocol.steps(group.optimizer.id)
     ratio = float(np.median(group.ratio[large]))
@@ -89,8 +95,7 @@ def _draft(run: Run, group: GroupUpdates, large: Rows) -> Draft:
         if decay is None
         else f"the weight decay {factor(decay)} is too large: times the learning rate it shrinks the weights by "
         f"{factor(rate * decay)} a step",
-        fix=f"lower the {'learning rate' if decay is None else 'weight decay'} by about {factor(ratio / 1e-3)} times: "
-        "update / weight should be about 1e-3",
+        fix=_fix("learning rate" if decay is None else "weight decay", ratio),
         first=steps.backward_at(int(group.steps[large[0]])),
         last=steps.backward_at(int(group.steps[large[-1]])),
         count=len(large),

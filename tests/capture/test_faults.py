@@ -72,6 +72,7 @@ OUTERMOST = {
     ("ModuleWatch", "_enter"),
     ("ModuleWatch", "_leave"),
     ("PassingGradients", "_measure"),
+    ("PassingGradients", "_measure"),
     ("Sightings", "_opening"),
     ("Sightings", "_closing"),
     ("Tracer", "start"),
