@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from gradtrace.capture import private
-from gradtrace.capture.registry import Registry, dtype_name
+from gradtrace.capture.held import dtype_name
+from gradtrace.capture.registry import Registry
 from gradtrace.model import Edge, Node, Snapshot, Source
 
 if TYPE_CHECKING:

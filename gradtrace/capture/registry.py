@@ -5,11 +5,11 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from gradtrace import model
 from gradtrace.capture import distributed
+from gradtrace.capture.held import Leaf, Root
 from gradtrace.capture.in_sight import holder_of, kept_as, variable_name
 from gradtrace.capture.sites import SiteTable
 
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 
 _WRAPPERS = {"DistributedDataParallel": "module", "DataParallel": "module", "OptimizedModule": "_orig_mod"}
 """Modules that only wrap another: the wrapped one gives the names."""
-
-
-def dtype_name(dtype: torch.dtype) -> str:
-    """`float32` for `torch.float32`."""
-    return str(dtype).removeprefix("torch.")
 
 
 def unwrap(module: nn.Module) -> nn.Module:
@@ -37,74 +32,21 @@ def _joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
 
 
-class _Root:
-    """A module that the program calls directly, not from inside another."""
-
-    def __init__(self, name: str, module: nn.Module) -> None:
-        self.name = name
-        self.reference = weakref.ref(module)
-        self.has_parameters = any(True for _ in module.parameters())
-
-
-class _Leaf:
-    """A leaf tensor whose gradient is recorded."""
-
-    __slots__ = (
-        "aliases",
-        "device",
-        "dtype",
-        "identity",
-        "kind",
-        "local",
-        "mesh",
-        "module",
-        "module_type",
-        "placements",
-        "reference",
-        "requires_grad",
-        "root",
-        "shape",
-        "sparse",
-    )
-
-    def __init__(self, tensor: Tensor, local: str, root: _Root | None, kind: str) -> None:
-        self.hold(tensor)
-        self.local = local
-        self.root = root
-        self.kind = kind
-        self.module: str | None = None
-        self.module_type: str | None = None
-        self.aliases: list[str] = []
-        self.sparse = False
-
-    def hold(self, tensor: Tensor) -> None:
-        """Follow `tensor` from now on, weakly; what it is like is remembered beyond its life."""
-        self.reference = weakref.ref(tensor)
-        self.shape = tuple(tensor.shape)
-        self.placements, self.mesh = distributed.layout(tensor)
-        self.dtype = dtype_name(tensor.dtype)
-        self.device = str(tensor.device)
-        # A process that holds no element of a sharded parameter gets no gradient for it, and misses none.
-        self.requires_grad = tensor.requires_grad and (distributed.local(tensor).numel() > 0 or not tensor.numel())
-        self.identity = id(tensor)
-
-
 class Registry:
     """Numbers parameters, modules and optimizers as they are met and keeps their names.
 
-    Everything of the program is held weakly. `tensors()` gives the live leaves by number (None once a leaf is gone),
-    for
-    the statistics. Names get the root's name in front as soon as there are two roots with parameters.
+    Everything of the program is held weakly. `tensors()` gives the live leaves by number (None once a leaf is gone).
+    Names get the root's name in front as soon as there are two roots with parameters.
     """
 
     def __init__(self, sites: SiteTable) -> None:
         self._sites = sites
-        self._roots: list[_Root] = []
-        self._leaves: list[_Leaf] = []
+        self._roots: list[Root] = []
+        self._leaves: list[Leaf] = []
         self._numbers: dict[int, int] = {}
         self._stand_ins: dict[int, tuple[weakref.ref[Tensor], int]] = {}
         self._loose: dict[tuple[str, tuple[int, ...]], int] = {}
-        self._modules: dict[int, tuple[weakref.ref[nn.Module], str, _Root]] = {}
+        self._modules: dict[int, tuple[weakref.ref[nn.Module], str, Root]] = {}
         self._calls: dict[str, int] = {}
         self._grad_calls: dict[str, int] = {}
         self._training: dict[str, bool] = {}
@@ -158,7 +100,7 @@ class Registry:
         leaf = self._leaves[number]
         return self._prefixed(leaf.local, leaf.root)
 
-    def _prefixed(self, local: str, root: _Root | None) -> str:
+    def _prefixed(self, local: str, root: Root | None) -> str:
         if root is None or not root.has_parameters or not self._many_roots():
             return local if local or root is None else root.name
         return f"{root.name}.{local}" if local else root.name
@@ -166,9 +108,9 @@ class Registry:
     def _many_roots(self) -> bool:
         return sum(root.has_parameters for root in self._roots) > 1
 
-    def _add_leaf(self, tensor: Tensor, local: str, root: _Root | None, kind: str) -> int:
+    def _add_leaf(self, tensor: Tensor, local: str, root: Root | None, kind: str) -> int:
         number = self._numbers[id(tensor)] = len(self._leaves)
-        self._leaves.append(_Leaf(tensor, local, root, kind))
+        self._leaves.append(Leaf(tensor, local, root, kind))
         self.changed = True
         return number
 
@@ -225,7 +167,7 @@ class Registry:
         self._forget_dead()
         inside = {id(child) for child in module.modules()}
         self._roots = [root for root in self._roots if (known := root.reference()) is None or id(known) not in inside]
-        root = _Root(self._unique(name), module)
+        root = Root(self._unique(name), module)
         self._roots.append(root)
         for path, child in module.named_modules():
             self._modules[id(child)] = (weakref.ref(child), path, root)
@@ -245,7 +187,7 @@ class Registry:
             candidate, count = f"{name}_{count}", count + 1
         return candidate
 
-    def _add_parameters(self, module: nn.Module, root: _Root, prefix: str = "") -> None:
+    def _add_parameters(self, module: nn.Module, root: Root, prefix: str = "") -> None:
         renamed: set[int] = set()
         for inner, parameter in module.named_parameters(remove_duplicate=False):
             path = _joined(prefix, inner)
@@ -392,7 +334,7 @@ class Registry:
         """All leaves as plain data, in order of their numbers."""
         return [self._parameter_record(number, leaf) for number, leaf in enumerate(self._leaves)]
 
-    def _parameter_record(self, number: int, leaf: _Leaf) -> model.Parameter:
+    def _parameter_record(self, number: int, leaf: Leaf) -> model.Parameter:
         tensor = leaf.reference()
         if tensor is not None:
             leaf.hold(tensor)
