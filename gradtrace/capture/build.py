@@ -126,17 +126,17 @@ class SpanIndex:
 
     def __init__(self, spans: list[Span], sites: SiteTable) -> None:
         self._sites = sites
-        self._spans = sorted(spans, key=lambda span: (span.first, -span.last))
-        self._first = [span.first for span in self._spans]
+        self._spans = sorted(spans, key=lambda span: (span[0], -span[1]))
+        self._first = [span[0] for span in self._spans]
 
     def source(self, sequence: int | None) -> Source | None:
         """The line whose call made the node of this number."""
         if sequence is None:
             return None
         after = bisect.bisect_right(self._first, sequence)
-        for span in reversed(self._spans[max(0, after - _NESTING) : after]):
-            if sequence < span.last:
-                return self._sites.source(span.site)
+        for _, last, site in reversed(self._spans[max(0, after - _NESTING) : after]):
+            if sequence < last:
+                return self._sites.source(site)
         return None
 
 

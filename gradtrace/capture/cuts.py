@@ -27,7 +27,7 @@ _WALKED = 4
 _EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__array__", "__index__"}
 """Calls whose result is no tensor: a value that comes back through them cannot be followed, only suspected."""
 
-_ENTRIES = {"tensor", "as_tensor", "from_numpy", "full", "asarray"}
+FACTORIES = {"tensor", "as_tensor", "from_numpy", "full", "asarray"}
 """Calls through which plain values come back."""
 
 _SHAPE_ONLY = {
@@ -83,6 +83,11 @@ class CutTracker:
         self._tags: dict[int, tuple[weakref.ref[Tensor], frozenset[Key]]] = {}
         self.found: dict[Key, Cut] = {}
 
+    @property
+    def carries(self) -> bool:
+        """Whether values that came through a cut are at large."""
+        return bool(self._tags)
+
     def next_forward(self) -> None:
         """A backward is over: its cuts are dropped."""
         self.found.clear()
@@ -111,7 +116,7 @@ class CutTracker:
         elif self.found and seen.name in _EXITS:
             for key in carried:
                 self.found[key].exits = True
-        elif self.found and not carried and seen.name in _ENTRIES and not _is_constant(seen.args):
+        elif self.found and not carried and seen.name in FACTORIES and not _is_constant(seen.args):
             carried = {key for key, cut in self.found.items() if cut.exits}
         if carried:
             self._carry(carried, seen)

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradtrace.capture import private
-from gradtrace.capture.cuts import CutTracker, Seen
+from gradtrace.capture.cuts import FACTORIES, CutTracker, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,12 +42,8 @@ GENERATIONS = 8
 backward."""
 
 
-class Span(NamedTuple):
-    """Nodes with `first <= sequence < last` were made by the call at `site`."""
-
-    first: int
-    last: int
-    site: int
+Span = tuple[int, int, int]
+"""`(first, last, site)`: nodes with `first <= sequence < last` were made by the call at `site`."""
 
 
 class Overwrite(NamedTuple):
@@ -71,6 +67,20 @@ class Call(NamedTuple):
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     versions: tuple[int, ...]
+
+
+_Plain = tuple[str, int, int, Any, Any, Tensor, int]
+"""A call as it is kept at first: name, site, module, arguments, keyword arguments, result and its version."""
+
+
+class _Known(NamedTuple):
+    """What is known of a torch function by its name."""
+
+    name: str
+    in_place: bool
+    plain: bool
+    """It computes what it returns from its arguments and nothing else, so that it cuts only where the result shows
+    it."""
 
 
 def tensors_in(value: Any) -> list[Tensor]:
@@ -105,11 +115,18 @@ class Journal(TorchFunctionMode):
         self.failed: BaseException | None = None
         self.spans: list[Span] = []
         self.overwrites: list[Overwrite] = []
-        self.calls: list[Call] = []
+        self._calls: list[Call | _Plain] = []
         self.cuts = CutTracker(sites, module_now, no_grad_site)
         self._bytes = 0
         self._generations: deque[tuple[int, int]] = deque()
-        self._names: dict[Any, tuple[str, bool]] = {}
+        self._names: dict[Any, _Known] = {}
+
+    @property
+    def calls(self) -> list[Call]:
+        """The calls kept since the last backward, in order."""
+        calls = [call if isinstance(call, Call) else _call_of(*call) for call in self._calls]
+        self._calls = [*calls]
+        return calls
 
     def clear(self) -> None:
         """Forget everything."""
@@ -120,7 +137,7 @@ class Journal(TorchFunctionMode):
 
     def next_forward(self) -> None:
         """A backward is over: its cuts and intermediate results are dropped, source lines of long ago are forgotten."""
-        self.calls.clear()
+        self._calls.clear()
         self.cuts.next_forward()
         self._bytes = 0
         self._generations.append((len(self.spans), len(self.overwrites)))
@@ -138,44 +155,56 @@ class Journal(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         known = self._names.get(func)
         if known is None:
-            known = self._names[func] = _name_of(func)
-        name, in_place = known
-        if name == "" or private.in_transform():
+            known = self._names[func] = _known(func)
+        if known.name == "" or private.in_transform():
             return func(*args, **(kwargs or {}))
         before = private.sequence_nr()
         result = func(*args, **(kwargs or {}))
         if self.failed is None:
             try:
-                self._note(name, before, args, kwargs, result, sys._getframe(1), in_place=in_place)
+                plain = known.plain and type(result) is Tensor and result.requires_grad and not self.cuts.carries
+                note = self._note_plain if plain and torch.is_grad_enabled() else self._note
+                note(known, before, args, kwargs, result, sys._getframe(1))
             except Exception as error:  # the user's program must not see our fault; the tracer reports it and disarms
                 self.failed = error
         return result
 
-    def _note(
-        self, name: str, before: int, args: Any, kwargs: Any, result: Any, frame: FrameType, *, in_place: bool
-    ) -> None:
+    def _note_plain(self, known: _Known, before: int, args: Any, kwargs: Any, result: Tensor, frame: FrameType) -> None:
+        """Note a call that cannot have cut anything: nearly all calls of a forward, so this has to be quick."""
         after = private.sequence_nr()
         site = self._sites.here(frame)
         if after > before:
-            self.spans.append(Span(before, after, site))
-            if len(self.spans) > CALL_LIMIT:
-                del self.spans[: CALL_LIMIT // 2]
-        if in_place:
-            self._overwritten(name, before, site, args)
-        inputs = tensors_in(args)
-        if kwargs:
-            inputs += tensors_in(kwargs)
-        seen = Seen(name, before, after, site, frame, args, inputs, tensors_in(result))
+            self.spans.append((before, after, site))
+        self._make_room(_size(result))
+        self._calls.append((known.name, site, self._module_now(), args, kwargs, result, result._version))
+
+    def _note(self, known: _Known, before: int, args: Any, kwargs: Any, result: Any, frame: FrameType) -> None:
+        after = private.sequence_nr()
+        site = self._sites.here(frame)
+        if after > before:
+            self.spans.append((before, after, site))
+        if known.in_place:
+            self._overwritten(known.name, before, site, args)
+        inputs = _inputs(args, kwargs)
+        seen = Seen(known.name, before, after, site, frame, args, inputs, tensors_in(result))
         if after > before or torch.is_grad_enabled():
             self._keep(seen, result)
         self.cuts.follow(seen)
+
+    def _make_room(self, size: int) -> None:
+        """Forget the calls kept before where too many, or too many bytes, would be held."""
+        self._bytes += size
+        if self._bytes > BYTE_LIMIT or len(self._calls) > CALL_LIMIT:
+            self._calls.clear()
+            self._bytes = 0
+        if len(self.spans) > CALL_LIMIT:
+            del self.spans[: CALL_LIMIT // 2]
 
     def _overwritten(self, name: str, before: int, site: int, args: Any) -> None:
         target = args[0] if args else None
         if isinstance(target, Tensor) and target.layout is torch.strided and target.device.type != "meta":
             storage = target.untyped_storage()._cdata
-            version = -1 if target.is_inference() else target._version
-            self.overwrites.append(Overwrite(before, site, name, tuple(target.shape), version, storage))
+            self.overwrites.append(Overwrite(before, site, name, tuple(target.shape), _version(target), storage))
             if len(self.overwrites) > CALL_LIMIT:
                 del self.overwrites[: CALL_LIMIT // 2]
 
@@ -184,28 +213,44 @@ class Journal(TorchFunctionMode):
         outputs = tuple(tensor for tensor in changed if tensor.is_floating_point() or tensor.is_complex())
         if not outputs:
             return
-        for tensor in outputs:
-            self._bytes += tensor.numel() * tensor.element_size()
-        if self._bytes > BYTE_LIMIT or len(self.calls) > CALL_LIMIT:
-            self.calls.clear()
-            self._bytes = 0
-        versions = tuple(-1 if tensor.is_inference() else tensor._version for tensor in outputs)
-        self.calls.append(Call(seen.name, seen.site, self._module_now(), tuple(seen.inputs), outputs, versions))
+        self._make_room(sum(map(_size, outputs)))
+        versions = tuple(_version(tensor) for tensor in outputs)
+        self._calls.append(Call(seen.name, seen.site, self._module_now(), tuple(seen.inputs), outputs, versions))
+
+
+def _inputs(args: Any, kwargs: Any) -> list[Tensor]:
+    return tensors_in(args) + tensors_in(kwargs) if kwargs else tensors_in(args)
+
+
+def _size(tensor: Tensor) -> int:
+    """Bytes of a tensor, as if dense: torch does not tell those of a sparse one."""
+    return tensor.nbytes if tensor.layout is torch.strided else tensor.numel() * tensor.element_size()
+
+
+def _version(tensor: Tensor) -> int:
+    return -1 if tensor.is_inference() else tensor._version
+
+
+def _call_of(name: str, site: int, module: int, args: Any, kwargs: Any, result: Tensor, version: int) -> Call:
+    return Call(name, site, module, tuple(_inputs(args, kwargs)), (result,), (version,))
 
 
 _GETTERS = {"data": "data", "T": "T", "mT": "mT", "H": "H", "mH": "mH", "real": "real", "imag": "imag"}
 
 
-def _name_of(func: Any) -> tuple[str, bool]:
-    """The call as a person writes it, empty for what neither computes nor cuts (shapes, dtypes, flags); and whether it
-    changes its first argument."""
+def _known(func: Any) -> _Known:
+    name = _name_of(func)
+    in_place = name in _CHANGING or (name.endswith("_") and not name.startswith("__"))
+    return _Known(name, in_place, not in_place and name not in FACTORIES)
+
+
+def _name_of(func: Any) -> str:
+    """The call as a person writes it, empty for what neither computes nor cuts (shapes, dtypes, flags)."""
     name = getattr(func, "__name__", "") or ""
     if name in ("__get__", "__set__"):
         owner = getattr(func, "__self__", None)
-        return (_GETTERS.get(getattr(owner, "__name__", ""), "") if name == "__get__" else ""), False
-    if name in _SILENT:
-        return "", False
-    return name, name in _CHANGING or (name.endswith("_") and not name.startswith("__"))
+        return _GETTERS.get(getattr(owner, "__name__", ""), "") if name == "__get__" else ""
+    return "" if name in _SILENT else name
 
 
 _CHANGING = {"__setitem__", "__iadd__", "__isub__", "__imul__", "__itruediv__"}

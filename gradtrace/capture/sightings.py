@@ -12,7 +12,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from gradtrace.capture import private
 from gradtrace.capture.errors_of_backward import source_dict
-from gradtrace.capture.journal import Journal, Span
+from gradtrace.capture.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,7 +68,7 @@ class Sightings:
             before = private.sequence_nr()
             result = original.__get__(None, cls)(*args, **kwargs)
             if not journal.passive and private.sequence_nr() > before:
-                journal.spans.append(Span(before, private.sequence_nr(), self._sites.here(sys._getframe(1))))
+                journal.spans.append((before, private.sequence_nr(), self._sites.here(sys._getframe(1))))
             return result
 
         return classmethod(apply)

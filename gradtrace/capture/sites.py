@@ -41,7 +41,8 @@ class SiteTable:
     def __init__(self, text: bool = True) -> None:
         self._with_text = text
         self._folder = str(Path.cwd()) + os.sep
-        self._numbers: dict[tuple[CodeType, int], int] = {}
+        self._numbers: dict[tuple[int, int], int] = {}
+        self._codes: list[CodeType] = []  # kept, so that no other gets the identity of one that is gone
         self._sources: list[Source | None] = [None]
         self._plumbing: dict[str, bool] = {}
         self._written = 1
@@ -66,10 +67,11 @@ class SiteTable:
 
     def number(self, code: CodeType, line: int) -> int:
         """The site of a line of a code object."""
-        key = (code, line)
+        key = (id(code), line)  # the hash of a code object goes over all of it
         site = self._numbers.get(key)
         if site is None:
             site = self._numbers[key] = len(self._sources)
+            self._codes.append(code)
             self._sources.append(self._describe(code, line))
         return site
 
