@@ -66,8 +66,7 @@ def saved_facts(node: private.Node) -> Facts:
         for tensor in value if isinstance(value, (tuple, list)) else (value,):
             if isinstance(tensor, Tensor):
                 facts.saved_bytes += _bytes_of(tensor, saved)
-        plain = _plain_attribute(value)
-        if plain is not None:
+        if (plain := _plain_attribute(value)) is not None:
             attributes[name.removeprefix("_saved_")] = plain
     if isinstance(node, torch.autograd.function.BackwardCFunction):
         facts.saved_bytes += sum(_bytes_of(tensor, saved) for tensor in _custom_saved(node))
@@ -90,6 +89,13 @@ def _bytes_of(tensor: Tensor, seen: set[int]) -> int:
         return 0
     seen.add(id(tensor))
     return tensor.numel() * tensor.element_size()
+
+
+def plain_attributes(node: private.Node) -> dict[str, Any]:
+    """The numbers, flags and words that a node saved; of tensors nothing."""
+    saved = ((name, getattr(node, name)) for name in private.saved_attributes(type(node)))
+    plain = ((name.removeprefix("_saved_"), _plain_attribute(value)) for name, value in saved)
+    return {name: value for name, value in plain if value is not None}
 
 
 def _plain_attribute(value: Any) -> Any:
@@ -296,7 +302,10 @@ def _shape_and_dtype(metadata: Any) -> tuple[tuple[int, ...] | None, str | None]
 
 
 def _function_source(node: private.Node) -> Source | None:
-    """The `backward` of a custom Function, where the line that applied it is not known."""
+    """The `backward` of a custom Function, where the line that applied it is not known; the compiler's own is none of
+    the program's."""
+    if private.has_compiled_node((node,)):
+        return None
     function = getattr(type(node), "_forward_cls", None)
     code = getattr(getattr(function, "backward", None), "__code__", None)
     return None if code is None else Source(code.co_filename, code.co_firstlineno, code.co_name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from gradtrace.capture import private
+from gradtrace.capture.compiled import CompiledRegions
 from gradtrace.capture.journal import Journal
 from gradtrace.capture.modules import ModuleWatch
 from gradtrace.capture.nograd import GlobalSwitch, switch_site
@@ -41,6 +42,7 @@ class Lens:
         self.watch = ModuleWatch(registry, sites, guard, self.found_compiled)
         self.journal = Journal(sites, self.watch.now, self._switched_off)
         self.sightings = Sightings(registry, sites)
+        self.regions = CompiledRegions(sites)
         self._switch = GlobalSwitch(sites, guard)
         self._thread = threading.get_ident()
         self._opaque = False
@@ -53,6 +55,9 @@ class Lens:
         undo.append(self.shut)
         undo.append(self._switch.patch())
         undo.append(private.patch_attribute(torch, "compile", self._noting_compile))
+        undo.append(self.regions.remove)
+        self.regions.install()
+        undo.append(private.before_compiling(self._telling()))
         if private.has_compiled_frames():
             self.found_compiled()
 
@@ -127,21 +132,35 @@ class Lens:
             private.push_mode(self.journal)
 
     def found_compiled(self) -> None:
-        """Part of the program is compiled."""
-        if not self._opaque:
+        """Part of the program is compiled, unless the compiler is switched off."""
+        if not self._opaque and not private.compiler_is_off():
             self._opaque = True
             self.shut()
             self._on_compiled()
 
+    def _telling(self) -> Callable[[], None]:
+        """`found_compiled` for the compiler, which keeps functions of torch that it once saw."""
+        lens = weakref.ref(self)
+
+        def found() -> None:
+            alive = lens()
+            if alive is not None:
+                alive.found_compiled()
+
+        return found
+
     def _noting_compile(self, original: Any) -> Any:
-        lens = weakref.ref(self)  # the compiler keeps functions of torch that it once saw
+        lens = weakref.ref(self)
 
         @functools.wraps(original)
         def compile_(*args: Any, **kwargs: Any) -> Any:
             alive = lens()
             if alive is not None:
                 alive.found_compiled()
-            return original(*args, **kwargs)
+            result = original(*args, **kwargs)
+            if alive is not None:
+                alive.regions.install()  # the call has imported the compiler
+            return result
 
         return compile_
 

@@ -83,8 +83,8 @@ class ModuleWatch:
             self._names.clear()
             self._thread = threading.get_ident()
             self._handles = [
-                module_hooks.register_module_forward_pre_hook(self._enter),
-                module_hooks.register_module_forward_hook(self._leave, always_call=True),
+                module_hooks.register_module_forward_pre_hook(private.never_compiled(self._enter)),
+                module_hooks.register_module_forward_hook(private.never_compiled(self._leave), always_call=True),
             ]
 
     def remove(self) -> None:

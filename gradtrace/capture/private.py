@@ -12,6 +12,8 @@
 | `torch._C._functorch.peek_interpreter_stack` | whether a `torch.func` transform is at work | 2.6, 2.13 |
 | `torch._C._get_dispatch_mode` | whether a compiler traces with tensors that have no values | 2.6, 2.13 |
 | `torch._dynamo.utils.counters`, `Module._compiled_call_impl` | whether `torch.compile` is at work | 2.6, 2.13 |
+| `torch._dynamo.output_graph.OutputGraph.call_user_compiler`, `meta` of its FX nodes | the ops of a region | 2.13 |
+| `torch._dynamo.utils.graph_break_reasons`, `CompiledFunction.metadata` | graph breaks; what a region changes | 2.13 |
 | `Tensor._post_accumulate_grad_hooks` | gradients that the program's own hooks use up | 2.13 |
 | `torch.nn.utils.clip_grad._clip_grads_with_norm_`, `_get_total_norm` | clipping, however it was imported | 2.6, 2.13 |
 
@@ -21,6 +23,7 @@ Each is looked up when a tracer starts; what is missing switches off what needs 
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -192,6 +195,11 @@ def is_compiled(module: torch.nn.Module) -> bool:
     return type(module).__name__ == "OptimizedModule" or getattr(module, "_compiled_call_impl", None) is not None
 
 
+def compiler_is_off() -> bool:
+    """Whether `torch.compile` gives back what it is given, as the environment asks for."""
+    return os.environ.get("TORCHDYNAMO_DISABLE") == "1"
+
+
 def has_compiled_frames() -> bool:
     """Whether `torch.compile` has compiled anything in this process."""
     dynamo = sys.modules.get("torch._dynamo.utils")
@@ -201,6 +209,113 @@ def has_compiled_frames() -> bool:
 def has_compiled_node(nodes: Sequence[Node]) -> bool:
     """Whether one of the nodes is a region of `torch.compile`."""
     return any(type(node).__name__ == "CompiledFunctionBackward" for node in nodes)
+
+
+def patch_compiler(wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None] | None:
+    """Put `wrap` around the call that hands each traced graph to a compiler backend; None before anything compiles."""
+    graphs = getattr(sys.modules.get("torch._dynamo.output_graph"), "OutputGraph", None)
+    return None if graphs is None else patch_attribute(graphs, "call_user_compiler", wrap)
+
+
+def never_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, or where there is a compiler one that it neither compiles nor looks into."""
+    disable = getattr(sys.modules.get("torch._dynamo"), "disable", None)
+    return function if disable is None else disable(function)
+
+
+def before_compiling(then: Callable[[], None]) -> Callable[[], None]:
+    """Call `then` before a module that was compiled earlier is called, and before any frame is compiled; returns what
+    ends that.
+
+    Of what the compiler imports later `torch.compile` itself tells.
+    """
+    handler = getattr(sys.modules.get("torch._dynamo.callback"), "callback_handler", None)
+    wrapper = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
+    undo = [_patched_to_tell(wrapper, then)] if wrapper is not None else []
+
+    def start(*args: Any) -> None:
+        then()
+
+    if handler is not None:
+        handler.register_start_callback(start)
+        undo.append(lambda: _drop(handler.start_callbacks, start))
+
+    def end() -> None:
+        for each in undo:
+            each()
+
+    return end
+
+
+def _drop(callbacks: list[Any], callback: Any) -> None:
+    """Take a callback out, unless the compiler has forgotten all of them meanwhile."""
+    if callback in callbacks:
+        callbacks.remove(callback)
+
+
+def _patched_to_tell(wrapper: type, then: Callable[[], None]) -> Callable[[], None]:
+    def telling(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            then()
+            return original(*args, **kwargs)
+
+        return call
+
+    return patch_attribute(wrapper, "__call__", telling)
+
+
+def compiled_graphs() -> int:
+    """How many graphs `torch.compile` has made in this process."""
+    dynamo = sys.modules.get("torch._dynamo.utils")
+    return 0 if dynamo is None else int(dynamo.counters["stats"]["unique_graphs"])
+
+
+def graph_breaks() -> list[tuple[str, list[tuple[str, int, str]]]]:
+    """Why `torch.compile` ended a graph before its time, and at which (file, line, function), outermost first; in
+    order."""
+    found = getattr(sys.modules.get("torch._dynamo.utils"), "graph_break_reasons", ())
+    return [
+        (
+            _told(str(each.reason)),
+            [(frame.filename, frame.lineno or 0, frame.name) for frame in each.user_stack],
+        )
+        for each in found
+    ]
+
+
+def _told(reason: str) -> str:
+    """The telling line of the compiler's reason: newer versions put an explanation under a headline."""
+    lines = [line.strip() for line in reason.splitlines()] or [""]
+    explained = (line.removeprefix("Explanation: ") for line in lines if line.startswith("Explanation: "))
+    return next(explained, lines[0])
+
+
+def compiled_functions() -> set[type]:
+    """The classes behind the nodes of compiled regions, one a region."""
+    return {kind for kind in torch.autograd.Function.__subclasses__() if kind.__name__ == "CompiledFunction"}
+
+
+def compiled_mutations(node: Node) -> int:
+    """How many of its inputs a compiled region hands back changed, as outputs before its own."""
+    metadata = getattr(getattr(type(node), "_forward_cls", None), "metadata", None)
+    return len(getattr(metadata, "mutated_inp_runtime_indices", ()))
+
+
+def compiler_name(placeholder: Any) -> str | None:
+    """How the compiler reaches an input from its frame: `L['self']._modules['encoder']._parameters['weight']`."""
+    source = getattr(placeholder, "_dynamo_source", None) or getattr(placeholder.meta.get("grapharg"), "source", None)
+    name = getattr(source, "name", None)
+    return name() if callable(name) else name
+
+
+def compiler_module(call: Any) -> tuple[str | None, str | None]:
+    """The innermost module around a call of a traced graph as the compiler writes it, and its class name."""
+    stack = list((call.meta.get("nn_module_stack") or {}).values())
+    if not stack:
+        return None, None
+    name, kind = stack[-1]
+    return name, getattr(kind, "__name__", str(kind).rpartition(".")[2])
 
 
 def hook_before_others(tensor: Tensor, hooks: dict[int, Any], hook: Callable[[Tensor], None]) -> Any:

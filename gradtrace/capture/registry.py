@@ -211,7 +211,8 @@ class Registry:
             self.add_root(module, variable_name(frame, module) or type(module).__name__)
             return
         holder, name = holder_of(frame, lambda candidate: any(member is module for member in candidate.modules()))
-        self.add_root(holder or module, name or type(unwrap(holder or module)).__name__)
+        found = module if holder is None else holder  # a compiled module has no truth value
+        self.add_root(found, name or type(unwrap(found)).__name__)
 
     def adopt(self, module: nn.Module, caller: nn.Module) -> None:
         """Register a module that another one keeps out of `named_modules()`, in a plain list say, by its place there.

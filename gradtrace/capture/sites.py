@@ -14,6 +14,7 @@ import torch
 from gradtrace.model import Source
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import CodeType, FrameType
 
 UNKNOWN = 0
@@ -75,6 +76,13 @@ class SiteTable:
             self._sources.append(self._describe(code, line))
         return site
 
+    def of_stack(self, frames: Sequence[tuple[str, int, str]]) -> Source | None:
+        """The innermost line of the user's program in a stack of (file, line, function), outermost first."""
+        for filename, line, function in reversed(frames):
+            if not _is_plumbing(filename):
+                return self._line(filename, line, function)
+        return None
+
     def source(self, site: int) -> Source | None:
         """The line behind a site."""
         return self._sources[site]
@@ -86,7 +94,8 @@ class SiteTable:
         return fresh
 
     def _describe(self, code: CodeType, line: int) -> Source:
-        filename = code.co_filename
+        return self._line(code.co_filename, line, code.co_name)
+
+    def _line(self, filename: str, line: int, function: str) -> Source:
         text = linecache.getline(filename, line).strip() or None if self._with_text else None
-        shown = filename.removeprefix(self._folder)
-        return Source(shown, line, code.co_name, text)
+        return Source(filename.removeprefix(self._folder), line, function, text)

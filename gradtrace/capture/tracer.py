@@ -17,6 +17,7 @@ from gradtrace.capture import births, current, private, retained
 from gradtrace.capture.build import Builder
 from gradtrace.capture.distributed import may_communicate
 from gradtrace.capture.errors_of_backward import explain_exception
+from gradtrace.capture.expansion import expanded
 from gradtrace.capture.gradients import GradientReader, is_nonfinite
 from gradtrace.capture.kept_values import NODES, kept_values
 from gradtrace.capture.lens import Lens
@@ -108,6 +109,8 @@ class Tracer:
         if was_active and not self.output.is_empty:
             try:
                 self._reader.finish_units()
+                if self._lens.is_opaque:
+                    self.output.event("compiler", self._lens.regions.facts())
                 self.output.drain(wait=True)
                 self.output.registry(modules=True, force=True)
             except Exception as error:  # a fault of ours at the end must not hide the program's result
@@ -140,7 +143,7 @@ class Tracer:
         )
 
     def _found_compiled(self) -> None:
-        message = "torch.compile is in use: modules and lines inside compiled regions are not seen"
+        message = "torch.compile is in use: inside compiled regions only the gradients of parameters are measured"
         self.output.event("compiled", {"message": message})
 
     def _make_ready(self) -> None:
@@ -355,7 +358,8 @@ class Tracer:
         if builder is not None and graph is not None and self._options.graph != "off":
             measures = None if running.measurement is None else running.measurement.nodes
             kind = "grad" if running.kind else "backward"
-            snapshot = builder.finish(running.number, kind, running.loss, self._lens.is_open, measures)
+            plain = builder.finish(running.number, kind, running.loss, self._lens.is_open, measures)
+            snapshot = expanded(plain, graph, self._lens.regions)
             running.structure = self.output.writer.put_structure(snapshot.structure)
             self._structures[graph.fingerprint()] = running.structure
             self.output.writer.put_snapshot(snapshot)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradtrace.renderers.compiler import compiler_lines
 from gradtrace.renderers.drawing.escape import plain
 from gradtrace.renderers.findings import stands
 from gradtrace.renderers.findings.text import headline, lines
@@ -137,6 +138,7 @@ def _facts(recordings: Sequence[Recording], path: Path) -> Iterator[str]:
         f"torch {first.meta.get('torch', 'unknown')}",
     ]
     yield ", ".join(parts)
+    yield from compiler_lines(first)
     for recording in recordings:
         if not recording.closed:
             yield f"{recording.path.name} is still being written, or its program was killed; shown is what it holds"

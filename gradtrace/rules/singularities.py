@@ -28,6 +28,11 @@ _UNMASKED = "leave one position of every row unmasked, or mask with a large fini
 
 BACKWARD = (
     Reason(
+        ("compiledfunction",),
+        "it is born inside a region of torch.compile, whose single ops are not seen",
+        "trace the same program with TORCHDYNAMO_DISABLE=1 set: the op and its line are then named",
+    ),
+    Reason(
         ("sqrt", "rsqrt"),
         "the derivative of sqrt at 0 is infinite, and 0 x inf is NaN",
         "add an epsilon inside the square root, or use torch.linalg.vector_norm",
