@@ -50,11 +50,14 @@ def unsharded(module: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
                 yield parameter.sharded_param, whole
 
 
+def in_process_group() -> bool:
+    """Whether this process is one of several."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
 def may_communicate(graph: LiveGraph) -> bool:
     """Whether running a graph again may call a collective: in a process group, any custom Function could.
 
     That is where sharded, tensor-parallel and synchronised layers call them; torch's own nodes do not.
     """
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return False
-    return any(isinstance(node, BackwardCFunction) for node in graph.nodes)
+    return in_process_group() and any(isinstance(node, BackwardCFunction) for node in graph.nodes)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from gradtrace.capture import births, current, private, retained
 from gradtrace.capture.build import Builder
-from gradtrace.capture.distributed import may_communicate
+from gradtrace.capture.collector import collector_resting
+from gradtrace.capture.distributed import in_process_group, may_communicate
 from gradtrace.capture.errors_of_backward import explain_exception
 from gradtrace.capture.expansion import expanded
 from gradtrace.capture.gradients import GradientReader, is_nonfinite
@@ -175,17 +176,26 @@ class Tracer:
                 self._guarded(self._raised, running, error)
                 raise
             running.seconds = time.perf_counter() - began
-            kept = running.graph if running.retained_for_replay else None
-            self._guarded(self._end, running, result, args)
-            if kept is not None:
-                self._guarded(retained.empty, kept, args[3])
-            del running, kept
+            with collector_resting():
+                self._guarded(self._finish, running, result, args, sys._getframe(1))
+                del running
             if self.active and not self._stack:
                 urgent, self._urgent = self._urgent, False
                 self._on_due(urgent)
             return result
 
         return run
+
+    def _finish(self, running: Running, result: Any, args: tuple[Any, ...], frame: FrameType) -> None:
+        """The engine has returned: take what there is to take, then let go of the graph where torch would have."""
+        if running.graph is None and not running.nested:
+            self._look_at_graph(running, frame)
+        kept = running.graph if running.retained_for_replay else None
+        try:
+            self._end(running, result, args)
+        finally:
+            if kept is not None:
+                retained.empty(kept, args[3])
 
     def _guarded_begin(self, roots: Any, args: tuple[Any, ...], kwargs: Any) -> tuple[Running | None, tuple[Any, ...]]:
         try:
@@ -224,7 +234,8 @@ class Tracer:
             running.flags |= BackwardFlag.NESTED
             return running, args
         self._note_facts(running, retain=args[1], create=args[2])
-        self._look_at_graph(running, frame)
+        if running.armed or (self._options.replay and self._may_not_replay()):
+            self._look_at_graph(running, frame)
         if births.is_bad(running.loss):
             self._nonfinite.look_in_forward(running)
         tensors = self._registry.tensors()
@@ -252,7 +263,11 @@ class Tracer:
                 running.loss /= running.scale
 
     def _look_at_graph(self, running: Running, frame: FrameType) -> None:
-        """Walk the graph where that is due; build and measure it where the backward is armed."""
+        """Walk the graph where that is due; build and measure it where the backward is armed.
+
+        Where it is not armed that is done after the engine has run: what the walk makes is gone again by the time that
+        Python's garbage collector would look at it.
+        """
         if not (running.armed or self._options.replay or self._schedule.walk_due(running.number)):
             return
         began = time.perf_counter()
@@ -297,15 +312,20 @@ class Tracer:
     def _keep_for_replay(self, running: Running, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The engine's arguments, asking it to keep the graph where a replay may need it."""
         _, retain, create = args[:3]
-        if not self._options.replay or create or running.graph is None or not self._may_replay(running.graph):
+        if not self._options.replay or create or (running.graph is not None and self._is_barred(running.graph)):
             return args
         running.replaying = True
         running.retained_for_replay = not retain
         return (args[0], True, *args[2:])
 
-    def _may_replay(self, graph: LiveGraph) -> bool:
-        """Whether a graph may be kept and run again: not a compiled one, which gives its buffers away as it runs."""
-        return not may_communicate(graph) and not (self._lens.is_opaque and private.has_compiled_node(graph.nodes))
+    def _may_not_replay(self) -> bool:
+        """Whether there may be graphs that must not run again, so that each has to be looked at first."""
+        return self._lens.is_opaque or in_process_group()
+
+    def _is_barred(self, graph: LiveGraph) -> bool:
+        """Whether a graph must not be kept and run again: one that calls collectives, or a compiled one, which gives
+        its buffers away as it runs."""
+        return may_communicate(graph) or (self._lens.is_opaque and private.has_compiled_node(graph.nodes))
 
     def _end(self, running: Running, result: Any, args: tuple[Any, ...]) -> None:
         began = time.perf_counter()
