@@ -218,8 +218,11 @@ class Trace:
         if style != "gradtrace":
             raise GradtraceError(f"style {style!r} is not known; choose gradtrace or torchviz")
         from gradtrace.renderers import render_graph
+        from gradtrace.renderers.unreached import find_unreached
 
-        document = render_graph(graph, format=format, findings=self.findings, **options)
+        found = self.findings
+        unreached = find_unreached(self.recording(rank), graph, found)
+        document = render_graph(graph, format=format, findings=found, unreached=unreached, **options)
         assert not isinstance(document, Path)  # noqa: S101  no file was asked for
         return document
 

@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gallery_programs as programs
 import torch
-from torch import Tensor, nn
 
 import gradtrace
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "gallery.md"
 IMAGES = ROOT / "docs" / "images"
+
+STEPS = 12
+"""Of each program: enough for a finding to be sure."""
 
 
 class Picture(NamedTuple):
@@ -24,72 +27,8 @@ class Picture(NamedTuple):
     name: str
     title: str
     text: str
-    program: Callable[[], tuple[nn.Module, Callable[[], Tensor]]]
+    program: Callable[[], programs.Program]
     options: dict[str, Any]
-
-
-class Encoder(nn.Module):
-    """Token classification with a transformer encoder."""
-
-    def __init__(self, layers: int = 6) -> None:
-        super().__init__()
-        self.embed = nn.Embedding(100, 64)
-        layer = nn.TransformerEncoderLayer(64, 4, 128, batch_first=True)
-        self.encoder = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
-        self.head = nn.Linear(64, 10)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        out: Tensor = self.head(self.encoder(self.embed(tokens)).mean(1))
-        return out
-
-
-class Recurrent(nn.Module):
-    """The last state of a plain recurrent cell."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.cell = nn.RNNCell(16, 32)
-        self.head = nn.Linear(32, 2)
-
-    def forward(self, series: Tensor) -> Tensor:
-        hidden = torch.zeros(len(series), 32)
-        for step in series.unbind(1):
-            hidden = self.cell(step, hidden)
-        out: Tensor = self.head(hidden)
-        return out
-
-
-class Distance(nn.Module):
-    """Embeds two inputs and measures how far apart they are; the root of zero is where its gradient is born ill."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Linear(8, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 4))
-
-    def forward(self, left: Tensor, right: Tensor) -> Tensor:
-        out: Tensor = (self.body(left) - self.body(right)).square().sum(1).sqrt()
-        return out
-
-
-def encoder() -> tuple[nn.Module, Callable[[], Tensor]]:
-    model, tokens, classes = Encoder(), torch.randint(0, 100, (8, 16)), torch.randint(0, 10, (8,))
-    return model, lambda: nn.functional.cross_entropy(model(tokens), classes)
-
-
-def sigmoids() -> tuple[nn.Module, Callable[[], Tensor]]:
-    layers = [part for _ in range(20) for part in (nn.Linear(32, 32), nn.Sigmoid())]
-    model, x = nn.Sequential(*layers, nn.Linear(32, 1)), torch.randn(16, 32)
-    return model, lambda: model(x).square().mean()
-
-
-def recurrent() -> tuple[nn.Module, Callable[[], Tensor]]:
-    model, series, classes = Recurrent(), torch.randn(8, 100, 16), torch.randint(0, 2, (8,))
-    return model, lambda: nn.functional.cross_entropy(model(series), classes)
-
-
-def distance() -> tuple[nn.Module, Callable[[], Tensor]]:
-    model, x = Distance(), torch.randn(4, 8)
-    return model, lambda: model(x, x).mean()
 
 
 PICTURES = (
@@ -99,23 +38,56 @@ PICTURES = (
         "Read from the top: the loss, and the way of its gradient down to the first layer. Six equal layers are one, "
         "with the range of their gradients. Thick and dark is a large gradient, thin and pale a small one; the legend "
         "has the numbers. Dropout, views and weights are folded into what uses them.",
-        encoder,
+        programs.encoder,
         {},
     ),
     Picture(
-        "vanishing",
-        "Where the gradient dies",
-        "Twenty sigmoids in a row. What has lost three orders of magnitude since the loss is drawn in amber, with "
-        "dashed lines; the layer where that happens stands alone, the rest is one box again. The finding is marked.",
-        sigmoids,
+        "cut",
+        "Where the gradient dies: a transformer of 24 layers",
+        "A `detach()` that was meant for a copy stands on the way of the state itself. Autograd knows nothing of what "
+        "lies beyond; the trace does: nine layers and the embedding get no gradient. Red marks what took the cut "
+        "value, dashed is what is missing.",
+        programs.cut_transformer,
+        {},
+    ),
+    Picture(
+        "resnet",
+        "Where the gradient dies: a ResNet",
+        "One of sixteen blocks has lost its skip connection, and its last convolution begins at zero, as in many "
+        "recipes. The dark band is on what hands on nothing; grey and dotted is all that gets exactly zero from there "
+        "on.",
+        programs.resnet,
+        {},
+    ),
+    Picture(
+        "unet",
+        "Where the gradient dies: a U-Net",
+        "The skip connections keep the outer levels alive, so that the loss falls and nobody notices that the inner "
+        "ones learn nothing: the weights of one layer began a million times too small.",
+        programs.unet,
+        {},
+    ),
+    Picture(
+        "gan",
+        "Where the gradient dies: a GAN",
+        "A discriminator that has won: its last sigmoid is saturated, and what the generator gets is a millionth.",
+        programs.gan,
         {},
     ),
     Picture(
         "time",
-        "Where it dies in time",
-        "A recurrent cell that is called a hundred times is one box as long as its calls are alike: here the calls "
-        "that the gradient still reaches, and those it does not.",
-        recurrent,
+        "Where the gradient dies: a recurrent net of 200 steps",
+        "A cell that is called two hundred times is one box as long as its calls are alike. The bars are its calls, "
+        "the last one on the right: the gradient of the cell's weights looks healthy, as the last calls bring it.",
+        programs.recurrent,
+        {},
+    ),
+    Picture(
+        "vanishing",
+        "Where it fades little by little",
+        "Twenty sigmoids in a row. What has lost three orders of magnitude since the loss is drawn in amber, with "
+        "dashed lines; no layer is to blame alone, and so the band is where the border is passed.",
+        programs.sigmoids,
         {},
     ),
     Picture(
@@ -123,48 +95,48 @@ PICTURES = (
         "Where a NaN is born",
         "The square root of zero hands on an infinite gradient, and infinity times zero is NaN. Purple is everything "
         "that it reaches. `--depth full` shows every node of the graph.",
-        distance,
+        programs.distance,
         {"depth": "full"},
     ),
     Picture(
         "focus",
         "One module",
-        "`--focus encoder.layers.2.self_attn`: what is inside, and, dashed, what the gradient comes from and goes to.",
-        encoder,
-        {"focus": "encoder.layers.2.self_attn"},
+        "`--focus layers.2.self_attn`: what is inside, and, dashed, what the gradient comes from and goes to.",
+        programs.encoder,
+        {"focus": "layers.2.self_attn"},
     ),
     Picture(
         "path",
         "All ways to one parameter",
         "`--path loss:embed.weight`: skip connections make many ways; they are counted, and the gain of the best and "
         "the worst is told.",
-        encoder,
-        {"path": "loss:embed.weight", "depth": 3},
+        programs.encoder,
+        {"path": "loss:embed.weight", "depth": 2},
     ),
     Picture(
         "gain",
         "Who shrinks it",
         "`--color gain`: what hands on less than it got is orange, what hands on more is violet.",
-        encoder,
+        programs.encoder,
         {"color": "gain"},
     ),
     Picture(
         "time_spent",
         "Where the backward pass spends its time",
         "`--color time`; `--color memory` does the same for the tensors that are kept for it.",
-        encoder,
-        {"color": "time", "depth": 2},
+        programs.encoder,
+        {"color": "time", "depth": 3},
     ),
 )
 
 
 def draw(picture: Picture) -> None:
-    """Trace three steps of the program and draw the last backward."""
+    """Trace some steps of the program and draw the first backward."""
     torch.manual_seed(0)
-    model, loss = picture.program()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    with gradtrace.trace(model, on_finding="ignore", graph="all") as trace:
-        for _ in range(3):
+    model, loss, parameters = picture.program()
+    optimizer = torch.optim.SGD(parameters, lr=0.01)
+    with gradtrace.trace(model, on_finding="ignore") as trace:
+        for _ in range(STEPS):
             optimizer.zero_grad()
             torch.autograd.backward(loss())
             optimizer.step()

@@ -15,13 +15,16 @@ from gradtrace.capture.errors_of_backward import source_dict
 from gradtrace.capture.journal import Journal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator, Mapping
 
     from gradtrace.capture.cuts import Cut
     from gradtrace.capture.modules import ModuleWatch
     from gradtrace.capture.registry import Registry
     from gradtrace.capture.sites import SiteTable
     from gradtrace.capture.walk import LiveGraph
+
+_CONSUMERS = 16
+"""Calls that took a cut value which are told apart; a drawing shows no more."""
 
 
 class Sightings:
@@ -43,6 +46,7 @@ class Sightings:
                 torch.autograd.Function, "apply", lambda original: self._spanning(original, journal)
             ),
             private.patch_attribute(torch, "from_numpy", lambda original: _entering(original, journal)),
+            private.patch_attribute(torch.nn.Parameter, "__new__", lambda original: _making(original, journal)),
             private.patch_attribute(saved_tensors_hooks, "__enter__", self._opening),
             private.patch_attribute(saved_tensors_hooks, "__exit__", self._closing),
         ]
@@ -102,7 +106,9 @@ class Sightings:
             upstream = sorted(numbers[identity] for identity in cut.tensors if identity in numbers)
             starved = [number for number in upstream if number not in got]
             if starved and (id(cut) in entered or _reaches(cut, sequences)):
-                reaching.append(self._payload(cut, watch, starved, reaches=True))
+                into = _consumers(cut, sequences)
+                made = [numbers[leaf] for leaf in entered.get(id(cut), ()) if leaf in numbers]
+                reaching.append(self._payload(cut, watch, starved, reaches=True) | {"into": into, "made": made})
             elif starved and cut.exits:
                 leaving.append(self._payload(cut, watch, starved, reaches=False))
         explained = {number for payload in reaching for number in payload["parameters"]}
@@ -125,21 +131,32 @@ class Sightings:
         }
 
 
-def _sequences(graph: LiveGraph | None) -> set[int]:
+def _sequences(graph: LiveGraph | None) -> dict[int, int]:
+    """Sequence number -> number of the node."""
     if graph is None:
-        return set()
-    found = (private.node_sequence(node) for node in graph.nodes)
-    return {sequence for sequence in found if sequence is not None}
+        return {}
+    found = ((private.node_sequence(node), number) for number, node in enumerate(graph.nodes))
+    return {sequence: number for sequence, number in found if sequence is not None}
 
 
-def _entered(journal: Journal, graph: LiveGraph | None) -> set[int]:
-    """Identities of the cuts whose value is itself a leaf of the graph: told to want a gradient afterwards."""
-    leaves = [] if graph is None else graph.leaves()
-    return {id(cut) for _, variable in leaves for cut in journal.cuts.behind(variable)}
+def _entered(journal: Journal, graph: LiveGraph | None) -> dict[int, list[int]]:
+    """Cuts whose value is itself a leaf of the graph, told to want a gradient afterwards: identities, of the leaves
+    by that of the cut."""
+    entered: dict[int, list[int]] = {}
+    for _, variable in [] if graph is None else graph.leaves():
+        for cut in journal.cuts.behind(variable):
+            entered.setdefault(id(cut), []).append(id(variable))
+    return entered
 
 
-def _reaches(cut: Cut, sequences: set[int]) -> bool:
+def _reaches(cut: Cut, sequences: Container[int]) -> bool:
     return any(sequence in sequences for first, last in cut.spans for sequence in range(first, last))
+
+
+def _consumers(cut: Cut, sequences: Mapping[int, int]) -> list[int]:
+    """Nodes that took the cut value: of each call that did its first, which is the one nearest to the value."""
+    firsts = (next(filter(sequences.__contains__, range(*span)), None) for span in cut.spans[:_CONSUMERS])
+    return sorted({sequences[first] for first in firsts if first is not None})
 
 
 def _entering(original: Any, journal: Journal) -> Any:
@@ -153,3 +170,16 @@ def _entering(original: Any, journal: Journal) -> Any:
         return tensor
 
     return from_numpy
+
+
+def _making(original: Any, journal: Journal) -> Any:
+    watching = weakref.ref(journal)
+
+    def new(cls: Any, data: Any = None, *args: Any, **kwargs: Any) -> Any:
+        parameter = original.__get__(None, cls)(cls, data, *args, **kwargs)
+        alive = watching()
+        if alive is not None and not alive.passive and isinstance(data, torch.Tensor):
+            alive.cuts.note_parameter(data, parameter, sys._getframe(1))
+        return parameter
+
+    return staticmethod(new)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from gradtrace.graphs.health import worst
+from gradtrace.graphs.measure import gradient_through
 from gradtrace.graphs.modules import ModuleTree
 from gradtrace.graphs.types import LEAVES, Graph
 
@@ -22,14 +23,19 @@ class Stretch(NamedTuple):
     last: int
 
 
-def group_calls(graph: Graph, tree: ModuleTree, boxes: Mapping[str, str | None], mode: str) -> dict[int, Stretch]:
-    """The box of each node that is in one. `boxes` maps module paths to the module that is the box around them.
+def group_calls(
+    graph: Graph, tree: ModuleTree, boxes: Mapping[str, str | None], mode: str
+) -> tuple[dict[int, Stretch], dict[int, int]]:
+    """The box of each node that is in one, and the call of the box that each op belongs to.
+
+    `boxes` maps module paths to the module that is the box around them.
 
     A module without parameters is but a function, used here and there: each of its calls is a box. The calls of any
     other module share a box as long as they have the same health, or get one each (`mode` "apart"). Its leaves go with
     the last call, the one nearest to the loss.
     """
     groups: dict[int, Stretch] = {}
+    call_of: dict[int, int] = {}
     for box, paths in _paths_by_box(boxes).items():
         nodes = [node for path in paths for node in tree.modules[path].own]
         calls = _calls(graph, tree, box, paths)
@@ -37,7 +43,20 @@ def group_calls(graph: Graph, tree: ModuleTree, boxes: Mapping[str, str | None],
         stretches = _stretches(graph, box, calls, apart=apart)
         last = max(stretches.values(), default=Stretch(box, 1, 1))
         groups.update((node, stretches[calls[node]] if node in calls else last) for node in nodes)
-    return groups
+        call_of.update(calls)
+    return groups, call_of
+
+
+def call_norms(graph: Graph, members: Iterable[int], call_of: Mapping[int, int]) -> tuple[float | None, ...]:
+    """The norm of the gradient that enters each call, first to last, of the calls that a box's `members` belong to.
+
+    What the sum over all calls hides: through a cell that is called 200 times it may have died long before the first.
+    """
+    by_call: dict[int, set[int]] = {}
+    for node in members:
+        if node in call_of:
+            by_call.setdefault(call_of[node], set()).add(node)
+    return tuple(gradient_through(graph, by_call[call])[0] for call in sorted(by_call))
 
 
 def _paths_by_box(boxes: Mapping[str, str | None]) -> dict[str, list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gradtrace.graphs.collector import paused_collector
+from gradtrace.collector import paused_collector
 from gradtrace.graphs.types import Graph
 from gradtrace.model import Edge, Node, Snapshot
 

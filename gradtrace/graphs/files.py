@@ -14,7 +14,7 @@ from typing import Any
 from gradtrace.errors import GradtraceError
 from gradtrace.graphs import gexf, graphml
 from gradtrace.graphs.codec import decode, encode
-from gradtrace.graphs.collector import paused_collector
+from gradtrace.collector import paused_collector
 from gradtrace.graphs.columns import SCHEMA, build, check_version
 from gradtrace.graphs.types import Graph
 

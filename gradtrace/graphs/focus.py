@@ -22,7 +22,7 @@ def focus(graph: Graph, module: str) -> Graph:
     result = _restrict(graph, inside | border)
     result.remove_edges_from([edge for edge in result.edges if edge[0] not in inside and edge[1] not in inside])
     for node in border:
-        if result.nodes[node].get("kind") not in LEAVES:
+        if result.nodes[node].get("kind") not in (*LEAVES, "unreached"):
             result.nodes[node]["kind"] = "context"
     return result
 

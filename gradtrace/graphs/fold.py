@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from gradtrace.errors import GradtraceError
 from gradtrace.graphs.aliases import find_aliases
-from gradtrace.graphs.calls import Stretch, group_calls
-from gradtrace.graphs.collector import paused_collector
+from gradtrace.graphs.calls import Stretch, call_norms, group_calls
+from gradtrace.collector import paused_collector
 from gradtrace.graphs.contract import contract
 from gradtrace.graphs.health import with_health
 from gradtrace.graphs.infer import infer_modules
@@ -25,6 +25,12 @@ BUDGET = 60
 FEW = 0.5
 """Share of the budget up to which a graph is shown op by op, and before that with every leaf and view as a node: with
 so few, the ops are what the reader came for. Beyond, equal layers had better be one."""
+
+GLANCE = 0.4
+"""Share of the budget for a graph in which an illness begins: its place is to be seen, not searched for."""
+
+PLACES = 3
+"""Modules that are opened since an illness begins there; of more, none is the place to look at."""
 
 LEAVES_AN_OP = 6
 """By how much `prune` may shrink a graph: an op seldom has more leaves and views than that."""
@@ -48,7 +54,8 @@ def fold(
     health stand apart) or one for each call ("apart").
 
     A box (kind "module") carries totals: `nodes`, `parameters`, `saved_bytes`, `seconds`, `ops`, `grad_norm` in,
-    `grad_out`, `gain`, `health`, and the first and last of its `calls` where there are several. Siblings in a row of
+    `grad_out`, `gain`, `health`, `onset` where an illness begins in it, and where it stands for several calls the first
+    and last of its `calls` and the gradient norm that enters each (`call_norms`). Siblings in a row of
     equal structure and health become one, with `repeats` and the `grad_range` over them. `scope` holds the paths of
     the open modules around a node, which the graph's `scopes` describes.
 
@@ -65,19 +72,24 @@ def fold(
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """Which modules are boxes: `modules`, or those at `depth`; but none that encloses one of `keep`."""
+    """Which modules are boxes: `modules`, or those at `depth`; but none that encloses one of `keep` or of `opened`.
+
+    What stands beside or right inside an `opened` module is a box; in one to `keep` the ops are to be seen.
+    """
 
     modules: frozenset[str] | None
     depth: int | None
     keep: frozenset[str]
+    opened: frozenset[str] = frozenset()
 
     def boxes(self, tree: ModuleTree) -> dict[str, str | None]:
         """For each module the outermost box that it is, or is in."""
-        opened = {around for kept in self.keep for around in lineage(kept)}
+        shown = {around for path in self.opened for around in lineage(path)}
+        opened = shown | {around for kept in self.keep for around in lineage(kept)}
         found: dict[str, str | None] = {"": None}
         for path in tree.top_down():
             if path:
-                is_box = path not in opened and self._is_box(path, tree)
+                is_box = path not in opened and (parent(path) in shown or self._is_box(path, tree))
                 found[path] = found[parent(path)] or (path if is_box else None)
         return found
 
@@ -105,7 +117,8 @@ class Folder:
 
     def fold(self, cut: Cut) -> Graph:
         """The graph with the boxes of `cut`."""
-        graph, groups = self.graph, group_calls(self.graph, self.tree, cut.boxes(self.tree), self.calls)
+        graph = self.graph
+        groups, call_of = group_calls(graph, self.tree, cut.boxes(self.tree), self.calls)
 
         def carries_weight_share(source: int, target: int) -> bool:
             """From one call of a module to the module's own leaf, which stands with another call."""
@@ -117,22 +130,37 @@ class Folder:
 
         def describe(key: Stretch, members: list[int]) -> Facts:
             calls = (key.first, key.last) if boxes[key.path] > 1 or key.last > 1 else None
-            return _box_facts(graph, self.tree.modules[key.path], members) | {"calls": calls}
+            norms = call_norms(graph, members, call_of) if key.first < key.last else None
+            return _box_facts(graph, self.tree.modules[key.path], members) | {"calls": calls, "call_norms": norms}
 
         return superpose(contract(graph, groups, describe, drop=carries_weight_share), self.tree, self.aliases)
 
     def fit(self, budget: int, keep: frozenset[str]) -> Graph:
-        """The most detailed view within `budget`."""
+        """The most detailed view within `budget`.
+
+        Where an illness begins somewhere, the modules around that place are opened and the others folded to fewer
+        boxes: who looks for one place among sixty does not see it.
+        """
         if len(self.graph) <= budget * FEW:
             return self.graph
         small = prune(self.graph) if len(self.graph) <= budget * LEAVES_AN_OP else self.graph
         if len(small) <= budget * FEW:
             return small
+        if sick := self._sick():
+            folded = prune(self.fold(Cut(None, 1, keep, sick)))
+            if len(folded) <= budget * GLANCE:
+                return folded
         for depth in self._promising(budget, keep):
             folded = prune(self.fold(Cut(None, depth, keep)))
             if len(folded) <= budget:
                 return folded
         return small if len(small) <= budget else self._gather(budget, keep)
+
+    def _sick(self) -> frozenset[str]:
+        """The modules to open so that the places where an illness begins stand for themselves; none for too many."""
+        found = {facts.get("module") or "" for facts in self.graph.nodes.values() if facts.get("onset")}
+        around = {parent(path) if self.tree.is_leaf(path) else path for path in found}
+        return frozenset(around) if len(around) <= PLACES else frozenset()
 
     def _promising(self, budget: int, keep: frozenset[str]) -> list[int]:
         """Depths worth trying, deepest first: those that give at most `budget` nodes, calls and leaves not counted."""

@@ -12,7 +12,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from itertools import islice
 
-from gradtrace.graphs.collector import paused_collector
+from gradtrace.collector import paused_collector
+from gradtrace.graphs.onset import find_onsets
 from gradtrace.graphs.types import INPUTS, LEAVES, PARAMETERS, Facts, Graph, is_view
 
 DECADES = 3.0
@@ -74,6 +75,8 @@ def _norms_from_root(graph: Graph) -> Iterable[float]:
 def with_health(graph: Graph) -> Graph:
     """A copy of `graph` whose nodes and edges carry `health`, and the graph `level`; `graph` itself where it has them.
 
+    A node at which an illness begins carries it as `onset`, and as `onset_gain` what that op alone makes of the
+    gradient (None where the gradient fades little by little).
     The `gain` of an op that uses parameters then counts what the op hands on, not what the parameters take. A leaf, and
     the views between it and its op, count as starved only where that op is starved too: the gradient of a bias in front
     of a normalisation is zero but for rounding, in a net that learns well.
@@ -88,8 +91,12 @@ def with_health(graph: Graph) -> Graph:
     for _, _, facts in result.edges(data=True):
         facts["health"] = found.health(facts.get("grad_norm"))
     taken = tails(result, PARAMETERS)
-    _excuse(result, taken | tails(result, INPUTS))
+    ends = taken | tails(result, INPUTS)
+    _excuse(result, ends)
     _count_handed_on(result, taken)
+    if found.level is not None:
+        for node, onset in find_onsets(result, found.level, ends).items():
+            result.nodes[node].update(onset=onset.health, onset_gain=onset.gain)
     return result
 
 
@@ -139,7 +146,7 @@ def _is_pruned_view(facts: Facts) -> bool:
 def worst(healths: Iterable[str]) -> str:
     """The health to show for several parts: an illness wins, then "ok" over parts that got nothing."""
     present = set(healths)
-    for health in ("nan", "exploding", "vanishing"):
+    for health in ("nan", "exploding", "vanishing", "cut"):
         if health in present:
             return health
     for health in ("ok", "zero"):

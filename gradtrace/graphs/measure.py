@@ -32,6 +32,8 @@ def total(members: Iterable[Facts]) -> Facts:
         else:
             counts[facts.get("op") or "?"] += 1
     codes = dict.fromkeys(code for facts in members for code in facts.get("findings", ()))
+    onsets = [facts["onset"] for facts in members if facts.get("onset")]
+    sudden = [facts["onset_gain"] for facts in members if facts.get("onset_gain") is not None]
     seconds = [facts["seconds"] for facts in members if facts.get("seconds") is not None]
     return {
         "nodes": sum(map(size, members)),
@@ -42,6 +44,8 @@ def total(members: Iterable[Facts]) -> Facts:
         "ops": dict(counts.most_common()),
         "health": worst(facts.get("health", "none") for facts in members),
         "findings": tuple(codes),
+        "onset": worst(onsets) if onsets else None,
+        "onset_gain": min(sudden, default=None),
     }
 
 

@@ -38,7 +38,7 @@ class ModuleTree:
         module.type = module.type or facts.get("module_type")
         if facts.get("kind") not in LEAVES:
             module.order = min(module.order, forward_order(node, facts))
-            module.healths.add(facts["health"])
+            module.healths.update(filter(None, (facts["health"], facts.get("onset") and f"onset of {facts['onset']}")))
 
     def _ensure(self, path: str) -> ModuleNode:
         found = self.modules.get(path)

@@ -53,6 +53,7 @@ def _repeated_facts(graph: Graph, aliases: Aliases, members: list[int]) -> Facts
         return dict(parts[0])
     first = parts[0]
     facts = first | total(parts) | {"repeats": len(parts), "grad_range": span(part.get("grad_norm") for part in parts)}
+    facts["call_norms"] = None  # each repeat has its own
     if first.get("kind") != "module":
         return facts | {"grad_norm": _largest(parts), "gain": _mean_gain(parts)}
     facts["name"] = local_name(aliases.paths[first["module"]])

@@ -11,6 +11,7 @@ from gradtrace.errors import GradtraceError
 
 if TYPE_CHECKING:
     from gradtrace.graphs.types import Graph
+    from gradtrace.graphs.unreached import Unreached
     from gradtrace.model import Finding
     from gradtrace.renderers.drawing.view import View
 
@@ -37,6 +38,7 @@ def render_graph(
     rankdir: str = "TB",
     engine: str | None = None,
     calls: str = "together",
+    unreached: Sequence[Unreached] = (),
 ) -> str | bytes | Path:
     """Draw `graph`; write it to `out` and return that path, or return the document (bytes for png and pdf, else text).
 
@@ -44,7 +46,8 @@ def render_graph(
     (folded by module to what fits a page), "full", or the number of module levels to show. `focus` is the dotted name
     of a module, `path` is "FROM:TO" (names or ids; "loss" or nothing before the colon is the loss). `color` is
     gradient, gain, time, memory or none. `findings` are marked where they lie. `engine` names a system graphviz; the
-    default is the bundled one. `calls` shows the calls of a module "together" or "apart".
+    default is the bundled one. `calls` shows the calls of a module "together" or "apart". `unreached` are parameters
+    that have no node since no gradient reaches them; pictures show where they are cut off.
 
     The data formats (json, graphml, gexf, model_explorer) hold the graph unfolded unless `depth`, `focus` or `path` ask
     for less.
@@ -55,7 +58,7 @@ def render_graph(
     writer = _writer(chosen)
     from gradtrace.renderers.drawing.view import View
 
-    view = View(depth, focus, path, calls, tuple(findings), color, rankdir, engine)
+    view = View(depth, focus, path, calls, tuple(findings), color, rankdir, engine, tuple(unreached))
     document = writer(graph, view)
     if out is None:
         return document

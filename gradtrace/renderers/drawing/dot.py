@@ -87,6 +87,9 @@ _NODE = {
     "height": "0.2",
 }
 
+_CUT_EDGE = {"arrowhead": "none", "arrowtail": "tee", "dir": "both", "fontcolor": quoted(palette.ALARM)}
+"""Of what would be an edge, had the value not been cut off: a bar instead of a way on."""
+
 _EDGE = {"arrowsize": "0.55", "fontname": FONT, "fontsize": "9"}
 
 
@@ -157,5 +160,6 @@ def _edge(graph: Graph, source: int, target: int, facts: Facts, scale: Scale, *,
         "penwidth": str(width),
         "tooltip": quoted(text),
         **({"minlen": "0"} if aside else {"weight": "8"}),
+        **(_CUT_EDGE | {"label": quoted(facts["cut"])} if facts.get("cut") else {}),
     }
     return attributes if style == "solid" else attributes | {"style": style}

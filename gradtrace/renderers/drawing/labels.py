@@ -9,6 +9,7 @@ from pathlib import PurePath
 from gradtrace.graphs.modules import local_name
 from gradtrace.graphs.types import LEAVES, Facts, op_name
 from gradtrace.renderers.drawing import numbers, palette
+from gradtrace.renderers.drawing.bars import bars
 from gradtrace.renderers.drawing.escape import html, plain
 from gradtrace.renderers.drawing.scale import Scale
 
@@ -24,7 +25,14 @@ STRONG = 1.0
 
 def label(facts: Facts, scale: Scale, frame: str) -> str:
     """The HTML-like label of a node that stands in the frame of module path `frame`."""
-    rows = [_row(_title(facts, frame)), *_rows(facts, frame), *_leaf_rows(facts, frame), *_measure_rows(facts, scale)]
+    rows = [
+        *_onset_rows(facts, scale),
+        _row(_title(facts, frame)),
+        *_rows(facts, frame),
+        *_leaf_rows(facts, frame),
+        *_measure_rows(facts, scale),
+        *_call_rows(facts, scale),
+    ]
     return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="1">{"".join(rows)}</table>>'
 
 
@@ -38,7 +46,7 @@ def title(facts: Facts, frame: str = "") -> str:
     if facts.get("kind") in LEAVES or facts.get("kind") == "module":
         name = str(facts.get("name") or facts.get("module") or op_name(facts.get("op")))
         return relative(name, frame) if facts.get("kind") in LEAVES else relative(module_title(facts, name), frame)
-    if facts.get("kind") == "ops":
+    if facts.get("kind") in ("ops", "unreached"):
         return str(facts["name"])
     return op_name(facts.get("op"))
 
@@ -63,13 +71,38 @@ def _title(facts: Facts, frame: str) -> str:
     return text
 
 
+def _onset_rows(facts: Facts, scale: Scale) -> Iterable[str]:
+    """A band that says that an illness begins here."""
+    if facts.get("onset") and scale.color == "gradient":
+        band, text = palette.HEALTH[facts["onset"]].ink, html(_onset(facts))
+        yield (
+            f'<tr><td align="left" bgcolor="{band}"><font point-size="10" color="{palette.PAGE}">'
+            f"<b>{text}</b></font></td></tr>"
+        )
+
+
+def _onset(facts: Facts) -> str:
+    sudden = facts.get("onset_gain") is not None
+    by = f": \u00d7{numbers.norm(facts['onset_gain'])}"
+    return {
+        "cut": "cut off here: no gradient beyond",
+        "nan": "NaN or Inf from here on",
+        "zero": "ends here: exactly 0 from here on",
+        "vanishing": f"dies here{by}" if sudden else "below 1/1000 from here on",
+        "exploding": f"explodes here{by}" if sudden else "over 1000\u00d7 from here on",
+    }[facts["onset"]]
+
+
 def _rows(facts: Facts, frame: str) -> Iterable[str]:
     """What the node is, in one line of small print."""
     kind = facts.get("kind")
     if kind == "module":
-        yield _small(_join(facts.get("module_type"), _calls(facts), _parameters(facts)))
+        yield _small(_join(facts.get("module_type"), calls(facts), _parameters(facts)))
     elif kind == "reference":
         yield _small(f"drawn elsewhere \u00b7 {facts['uses']} uses")
+    elif kind == "unreached":
+        yield _small(_join("no gradient", numbers.plural(facts["tensors"], "tensor"), _parameters(facts)))
+        yield _small(_join(facts.get("op"), place(facts)) or facts["reason"])
     elif kind == "ops":
         yield _small(_join(numbers.plural(facts["nodes"], "node"), _parameters(facts)))
     else:
@@ -89,7 +122,8 @@ def _join(*parts: str | None) -> str:
     return " \u00b7 ".join(part for part in parts if part)
 
 
-def _calls(facts: Facts) -> str | None:
+def calls(facts: Facts) -> str | None:
+    """Which calls of its module a box stands for."""
     if not facts.get("calls"):
         return None
     first, last = facts["calls"]
@@ -137,6 +171,13 @@ def _measure_rows(facts: Facts, scale: Scale) -> Iterable[str]:
         yield _row(f'<font point-size="10" color="{colour}">{html(text)}</font>{_gain(facts)}')
 
 
+def _call_rows(facts: Facts, scale: Scale) -> Iterable[str]:
+    """The gradient over the calls of a box, where it was measured."""
+    norms = facts.get("call_norms") or ()
+    if scale.color == "gradient" and scale.level is not None and any(norm is not None for norm in norms):
+        yield bars(norms, facts["calls"], scale.level)
+
+
 def _amount(facts: Facts, color: str) -> str | None:
     if color == "time" and facts.get("seconds") is not None:
         return numbers.duration(facts["seconds"])
@@ -178,7 +219,7 @@ def tooltip(facts: Facts) -> str:
             if "ops" in facts
             else None,
         ),
-        ("module", _join(facts.get("module"), facts.get("module_type"), _calls(facts) if "calls" in facts else None)),
+        ("module", _join(facts.get("module"), facts.get("module_type"), calls(facts) if "calls" in facts else None)),
         ("call", facts.get("call")),
         ("source", f"{source.file}:{source.line} in {source.function}" if source else None),
         ("code", source.text.strip() if source and source.text else None),
@@ -193,6 +234,7 @@ def tooltip(facts: Facts) -> str:
         ("largest gradient", _or_none(facts.get("grad_max"))),
         ("non-finite elements", facts.get("nonfinite") or None),
         ("gain", _or_none(facts.get("gain"))),
+        ("no gradient", facts.get("reason")),
         ("seconds", numbers.duration(facts["seconds"]) if facts.get("seconds") is not None else None),
         ("findings", ", ".join(facts.get("findings", ()))),
     ]

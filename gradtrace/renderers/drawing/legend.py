@@ -12,6 +12,7 @@ from gradtrace.graphs.types import Graph
 from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.escape import html
 from gradtrace.renderers.drawing.scale import Scale
+from gradtrace.renderers.drawing.verdict import Line, verdict
 
 Entry = tuple[str, int, str]
 """Colour, height of the bar and text of one entry of the legend."""
@@ -27,14 +28,22 @@ def heading(graph: Graph, scale: Scale) -> str:
     """An HTML-like table: which backward, its loss and counts, then what the colours mean."""
     entries = list(_entries(graph, scale))
     lines = [line for text in (graph.graph.get("view", ""), subtitle(graph)) for line in textwrap.wrap(text, WIDEST)]
+    said = list(verdict(graph)) if scale.color == "gradient" else []
     span = f'colspan="{2 * len(entries) + 1}" align="left"'
     rows = [
         f'<td {span}><font point-size="16"><b>{html(heading_text(graph))}</b></font></td>',
         *(f'<td {span}><font point-size="10" color="{palette.MUTED}">{html(line)}</font></td>' for line in lines),
+        *(_verdict_row(line, span) for line in said),
         "".join(_swatch(colour, height) + _text(text) for colour, height, text in entries) + _filler(lines, entries),
     ]
     body = "".join(f"<tr>{row}</tr>" for row in rows)
     return f'<<table border="0" cellborder="0" cellspacing="0" cellpadding="2">{body}</table>>'
+
+
+def _verdict_row(line: Line, span: str) -> str:
+    rows = textwrap.wrap(line.text, WIDEST - 12)
+    text = "".join(f'{html(row)}<br align="left"/>' for row in rows)
+    return f'<td {span}><font point-size="12" color="{palette.HEALTH[line.health].ink}"><b>{text}</b></font></td>'
 
 
 def _filler(lines: list[str], entries: list[Entry]) -> str:

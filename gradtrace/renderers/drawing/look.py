@@ -27,15 +27,22 @@ _KINDS = {
     "ops": Look(palette.MODULE),
     "reference": Look(dashed=True),
     "context": Look(dashed=True),
+    "unreached": Look(palette.HEALTH["zero"].tint, palette.ALARM, 2.0, dashed=True),
 }
 
 
 def look(facts: Facts, scale: Scale) -> Look:
-    """What a node is gives its colours; what the scale says of it, its illness and its findings come on top."""
+    """What a node is gives its colours; what the scale says of it, its illness and its findings come on top.
+
+    The place where an illness begins has the heaviest border: all others are but its victims.
+    """
     plain = _KINDS.get(facts["kind"], Look())
     fill, mark = scale.fill(facts), scale.ill(facts)
     if fill and fill != palette.CARD:
         plain = replace(plain, fill=fill)
     if mark:
         plain = replace(plain, line=mark.line, width=1.8)
-    return replace(plain, line=palette.ALARM, width=3.0) if facts.get("findings") else plain
+    if facts.get("findings"):
+        plain = replace(plain, line=palette.ALARM, width=2.2)
+    begins = facts.get("onset") if scale.color == "gradient" else None
+    return replace(plain, line=palette.HEALTH[begins].ink, width=3.5) if begins else plain

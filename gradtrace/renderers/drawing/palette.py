@@ -19,7 +19,8 @@ ALARM = "#cf222e"
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """How a health is drawn: line, tint of the box, colour of numbers on the tint, line style."""
+    """How a health is drawn: line, tint of the box, colour of numbers on the tint (and of the band on the box where it
+    begins), line style."""
 
     line: str
     tint: str
@@ -33,6 +34,7 @@ HEALTH = {
     "nan": Mark("#7b1fa2", "#f2e3f7", "#7b1fa2", "dashed"),
     "zero": Mark("#a3abb3", "#eceff1", MUTED, "dotted"),
     "none": Mark("#a3abb3", CARD, MUTED, "dotted"),
+    "cut": Mark(ALARM, CARD, ALARM, "dashed"),
 }
 
 FLOW = ("#b9c8d8", "#8fa8c2", "#6687a8", "#41678c", "#234a6e", "#0d2e4d")

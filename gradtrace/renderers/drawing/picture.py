@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gradtrace.errors import GradtraceError
-from gradtrace.graphs.collector import paused_collector
+from gradtrace.collector import paused_collector
 from gradtrace.graphs.health import with_health
 from gradtrace.graphs.order import layers
 from gradtrace.graphs.types import Graph

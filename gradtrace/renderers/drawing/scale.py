@@ -25,6 +25,8 @@ class Scale:
 
     def edge(self, facts: Facts) -> tuple[str, float, str]:
         """(colour, width in points, line style) of an edge."""
+        if facts.get("cut"):
+            return palette.ALARM, 2.0, "dashed"
         if self.color != "gradient" or self.level is None:
             return palette.LINE, NEUTRAL_WIDTH, "solid"
         health = facts.get("health", "none")

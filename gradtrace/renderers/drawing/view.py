@@ -13,6 +13,7 @@ from gradtrace.graphs.modules import depth_of
 from gradtrace.graphs.paths import paths
 from gradtrace.graphs.prune import prune
 from gradtrace.graphs.types import Graph
+from gradtrace.graphs.unreached import Unreached, add_unreached
 from gradtrace.model import Finding
 
 
@@ -28,10 +29,11 @@ class View:
     color: str = "gradient"
     rankdir: str = "TB"
     engine: str | None = None
+    unreached: tuple[Unreached, ...] = ()
 
     def cut(self, graph: Graph) -> Graph:
         """The part of `graph` that is looked at, with health and findings, not yet folded."""
-        part = with_health(infer_modules(graph))
+        part = add_unreached(with_health(infer_modules(graph)), self.unreached)
         if self.findings:
             part = mark(part, self.findings)
         if self.focus is not None:

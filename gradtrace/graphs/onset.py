@@ -1,0 +1,152 @@
+"""Where an illness of the gradient begins: the op to look at, rather than all that suffers from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping
+from typing import NamedTuple
+
+from gradtrace.graphs.order import topological
+from gradtrace.graphs.types import Facts, Graph
+
+SUDDEN = 1.0
+"""Orders of magnitude in one op from which on the op itself is the place. Where no op on the way takes as much, the
+gradient fades little by little, and the place is but where it passes the border."""
+
+ILL = frozenset({"vanishing", "exploding", "zero", "nan"})
+
+_FROM = {"vanishing": {"ok"}, "exploding": {"ok"}, "zero": {"ok"}, "nan": {"ok", "vanishing", "exploding"}}
+"""Healths before each illness. Between two others nothing begins: what fades further is zero in the end."""
+
+
+class Step(NamedTuple):
+    """The largest change on the way to a node: decades lost (or won, where negative), and the op that did it."""
+
+    decades: float
+    node: int
+
+
+class Onset(NamedTuple):
+    """An illness that begins at a node. `gain` is what the op alone makes of the gradient; None where none is to blame
+    alone, and for what is no number."""
+
+    health: str
+    gain: float | None
+
+
+def find_onsets(graph: Graph, level: float, ends: set[int]) -> dict[int, Onset]:
+    """Node -> what begins there. `graph` must carry health, `level` is its profile's, `ends` are its tails.
+
+    An illness begins where a node that is well hands on what makes the next one ill. On the way of most of the
+    gradient from the loss to there, the op that takes at least `SUDDEN` and more than any other is to blame. Where none
+    does, side branches pass the border before the main way: of the largest ill part only the last crossing is told,
+    beyond which all is ill. A branch that hands on exactly nothing is how many a residual block begins: it ends a
+    gradient only where no other way leads around it.
+    """
+    healths = dict(graph.nodes(data="health"))
+    crossings = list(_crossings(graph, healths, ends))
+    found = {root: Onset("nan", None) for root in graph.graph.get("roots", ()) if healths.get(root) == "nan"}
+    if not crossings:
+        return found
+    gradual: dict[int, Onset] = {}
+    parts = _ill_parts(graph, healths)
+    steepest = {falling: _steepest(graph, level, falling=falling) for falling in (True, False)}
+    for source, target, facts in crossings:
+        health = healths[target]
+        step = _worst_step(graph, steepest, source, facts, level, falling=health == "vanishing")
+        if health == "nan":
+            found[source] = Onset(health, None)
+        elif health == "zero":
+            found.update({} if _is_bypassed(graph, healths, parts[target]) else {source: Onset(health, 0.0)})
+        elif abs(step.decades) >= SUDDEN:
+            found.setdefault(step.node, Onset(health, 10.0**-step.decades))
+        else:
+            gradual[target] = Onset(health, None)
+    last = _last_into_largest(graph, parts, gradual)
+    return found if last is None else {last: gradual[last], **found}
+
+
+def _worst_step(
+    graph: Graph, steepest: dict[bool, dict[int, Step]], source: int, facts: Facts, level: float, *, falling: bool
+) -> Step:
+    """The largest fall (or rise) on the way down to an edge and along it."""
+    return _worse(steepest[falling].get(source), _step(graph, source, facts, level), falling=falling)
+
+
+def _last_into_largest(graph: Graph, parts: Mapping[int, set[int]], entries: Collection[int]) -> int | None:
+    """Of nodes through which one enters ill parts of `graph`, the last that leads into the largest part."""
+    largest = max((parts[entry] for entry in entries), key=len, default=set())
+    return next((node for node in reversed(topological(graph)) if node in entries and node in largest), None)
+
+
+def _ill_parts(graph: Graph, healths: Mapping[int, str]) -> dict[int, set[int]]:
+    """For each ill node, the nodes of the same health that hang together with it."""
+    found: dict[int, set[int]] = {}
+    for start, health in healths.items():
+        if health not in ILL or start in found:
+            continue
+        part, stack = {start}, [start]
+        while stack:
+            node = stack.pop()
+            fresh = {end for end in (*graph.succ[node], *graph.pred[node]) if healths[end] == health} - part
+            part |= fresh
+            stack.extend(fresh)
+        found.update(dict.fromkeys(part, part))
+    return found
+
+
+def _is_bypassed(graph: Graph, healths: Mapping[int, str], part: set[int]) -> bool:
+    """Whether what lies beyond a part gets its gradient all the same, around it."""
+    return any(healths[end] == "ok" and graph.succ[end] for node in part for end in graph.succ[node])
+
+
+def _crossings(graph: Graph, healths: dict[int, str], ends: set[int]) -> Iterator[tuple[int, int, Facts]]:
+    """Edges from what is well to what is ill; leaves are not what a gradient is lost on the way to."""
+    for source, target, facts in graph.edges(data=True):
+        if target in ends or healths[target] not in ILL:
+            continue
+        if healths[source] in _FROM[healths[target]] and facts["health"] == healths[target]:
+            yield source, target, facts
+
+
+def _steepest(graph: Graph, level: float, *, falling: bool) -> dict[int, Step]:
+    """For each node the largest fall (or rise) on the way of most of the gradient to it."""
+    found: dict[int, Step] = {}
+    for node in topological(graph):
+        edges = [(source, facts) for source, _, facts in graph.in_edges(node, data=True)]
+        if edges:
+            source, facts = max(edges, key=lambda edge: _finite(edge[1].get("grad_norm")))
+            found[node] = _worse(found.get(source), _step(graph, source, facts, level), falling=falling)
+    return found
+
+
+def _worse(before: Step | None, own: Step, *, falling: bool) -> Step:
+    """The larger fall (or rise) of two."""
+    if before is None:
+        return own
+    return max(before, own, key=lambda step: step.decades if falling else -step.decades)
+
+
+def _step(graph: Graph, source: int, facts: Facts, level: float) -> Step:
+    """What an op does to the gradient that goes along one edge.
+
+    Above the level near the loss nothing is lost yet (a mean divides by what it averages). An op that deals its
+    gradient out to many inputs (a stack, a concatenation) takes nothing from a part by making it a part.
+    """
+    reached, handed_on = _finite(graph.nodes[source].get("grad_norm")), _finite(facts.get("grad_norm"))
+    if not reached or not handed_on:
+        return Step(0.0, source)
+    whole, part = _size(graph.nodes[source]), _size(facts)
+    if 0 < part < whole:
+        handed_on = min(reached, handed_on * math.sqrt(whole / part))
+    before, after = math.log10(reached), math.log10(handed_on)
+    fallen, risen = min(before, level) - after, max(before, level) - after
+    return Step(max(fallen, 0.0) if after <= before else min(risen, 0.0), source)
+
+
+def _finite(norm: float | None) -> float:
+    return norm if norm is not None and math.isfinite(norm) else 0.0
+
+
+def _size(facts: Facts) -> int:
+    return math.prod(facts.get("shape") or ())

@@ -1,0 +1,77 @@
+"""The answer in words: where the gradient of a drawing falls ill."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from gradtrace.graphs.types import Facts, Graph
+from gradtrace.graphs.unreached import CUT
+from gradtrace.renderers.drawing import numbers
+from gradtrace.renderers.drawing.labels import calls, place, title
+
+NAMED = 2
+"""Places that are named one by one, the most telling first; the drawing marks all of them."""
+
+
+class Line(NamedTuple):
+    """A line of the verdict, and the health that it is about."""
+
+    health: str
+    text: str
+
+
+_SUDDEN = {
+    "nan": "The gradient is finite down to {place}, and NaN or Inf beyond",
+    "zero": "The gradient ends in {place}: it hands on exactly 0",
+    "vanishing": "The gradient dies in {place}: it hands on {gain} of it",
+    "exploding": "The gradient explodes in {place}: it hands on {gain} times of it",
+}
+"""What is said where one op is to blame."""
+
+_GRADUAL = {
+    "vanishing": "The gradient fades little by little; it falls below 1/1000 in {place}",
+    "exploding": "The gradient grows little by little; it passes 1000 times in {place}",
+}
+
+
+def verdict(graph: Graph) -> list[Line]:
+    """Where the gradient falls ill, from the most telling place on; nothing where it is well."""
+    cut = [Line(CUT, _cut(facts)) for facts in graph.nodes.values() if facts.get("kind") == "unreached"]
+    ill = sorted((facts for facts in graph.nodes.values() if facts.get("onset") not in (None, CUT)), key=_rank)
+    lines = [*cut, *(Line(facts["onset"], _sentence(facts)) for facts in ill)]
+    more = len(lines) - NAMED
+    return lines[:NAMED] + [Line(line.health, _more(more)) for line in lines[NAMED : NAMED + 1]]
+
+
+def _more(number: int) -> str:
+    return f"and {numbers.plural(number, 'more place')}, marked below"
+
+
+def _cut(facts: Facts) -> str:
+    by = f"{facts['op']}{f' ({place(facts)})' if place(facts) else ''} cuts it off" if facts.get("op") else None
+    return f"No gradient reaches {facts['name']}: {by or facts['reason']}"
+
+
+def _rank(facts: Facts) -> tuple[int, float]:
+    """NaN first, then what one op does, then what many do together; the largest loss first."""
+    gain = facts.get("onset_gain")
+    if facts["onset"] == "nan":
+        return 0, 0.0
+    return (1, -abs(math.log10(gain)) if gain else -math.inf) if gain is not None else (2, 0.0)
+
+
+def _sentence(facts: Facts) -> str:
+    gain = facts.get("onset_gain")
+    gradual = gain is None and facts["onset"] in _GRADUAL
+    said = (_GRADUAL if gradual else _SUDDEN)[facts["onset"]]
+    return said.format(place=_place(facts), gain=numbers.norm(gain))
+
+
+def _place(facts: Facts) -> str:
+    """The box by name, and what helps to find it in the program."""
+    name = title(facts)
+    if facts.get("kind") == "op" and facts.get("module"):
+        name += f" of {facts['module']}"
+    details = ", ".join(filter(None, (facts.get("module_type"), calls(facts), place(facts))))
+    return f"{name} ({details})" if details else name

@@ -1,0 +1,128 @@
+"""Where an illness begins, and what is missing in a graph since no gradient reaches it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import tape
+
+from gradtrace.graphs import fold, to_networkx, with_health
+from gradtrace.graphs.unreached import Unreached, add_unreached, outermost
+from gradtrace.model import Source
+
+
+def onsets(recording, root):
+    graph = with_health(to_networkx(recording.snapshot(root)))
+    return {facts["op"]: (facts["onset"], facts["onset_gain"]) for facts in graph.nodes.values() if facts.get("onset")}
+
+
+def row(gains, **facts):
+    """Ops in a row along the forward pass, each named by its place; the loss is last."""
+    recording = tape.Tape()
+    x = recording.input("x", 4)
+    for at, gain in enumerate(gains):
+        x = recording.op(f"Op{at}", x, gain=gain, shape=(4,), **facts)
+    return recording, x
+
+
+def test_one_op_that_takes_it_all_is_to_blame():
+    gains = [0.9] * 10 + [1e-5] + [0.9] * 20
+    assert onsets(*row(gains)) == {"Op10Backward0": ("vanishing", pytest.approx(1e-5, rel=0.5))}
+
+
+def test_the_op_that_takes_most_is_to_blame_not_the_one_that_passes_the_border():
+    gains = [0.5] * 3 + [0.05] + [0.9] * 3 + [0.03] + [0.9] * 20
+    assert set(onsets(*row(gains))) == {"Op7Backward0"}
+
+
+def test_where_each_takes_a_little_none_is_to_blame():
+    ((op, (health, gain)),) = onsets(*row([0.7] * 60)).items()
+    assert (health, gain) == ("vanishing", None)
+    assert 20 < int(op.removeprefix("Op").removesuffix("Backward0")) < 45
+
+
+def test_an_explosion_and_a_well_graph():
+    assert onsets(*row([1.0] * 5 + [1e6] + [1.0] * 20))["Op5Backward0"][0] == "exploding"
+    assert onsets(*row([1.0] * 30)) == {}
+
+
+def test_nan_begins_once():
+    recording, root = row([1.0] * 5 + [math.nan] + [1.0] * 20)
+    assert onsets(recording, root) == {"Op5Backward0": ("nan", None)}
+
+
+def test_a_gradient_that_ends_and_a_branch_that_begins_at_zero():
+    assert onsets(*row([1.0] * 5 + [0.0] + [1.0] * 20)) == {"Op5Backward0": ("zero", 0.0)}
+    recording = tape.Tape()
+    x = recording.op("Stem", recording.input("x", 4), shape=(4,))
+    for _ in range(6):
+        branch = recording.op("Last", recording.op("First", x, shape=(4,)), gain=0.0, shape=(4,))
+        x = recording.op("Add", branch, x, shape=(4,))
+    assert onsets(recording, x) == {}
+
+
+def test_dealing_a_gradient_out_takes_nothing_from_it():
+    """The parts of a stack are each small beside the whole, and no less for that."""
+    recording = tape.Tape()
+    parts = [recording.op("Part", recording.input(f"x{at}", 1), shape=(1,), gain=0.9) for at in range(400)]
+    x = recording.op("Stack", *parts, shape=(400,), gain=1 / 20)
+    for _ in range(20):
+        x = recording.op("Late", x, shape=(400,), gain=0.8)
+    found = onsets(recording, recording.op("Sum", x, gain=1.0, shape=()))
+    assert "StackBackward0" not in found
+
+
+def test_a_module_in_which_an_illness_begins_is_never_one_of_many():
+    recording = tape.Tape()
+    x = recording.input("x", 4)
+    for layer in range(12):
+        x = recording.op("Mm", x, module=f"layers.{layer}.mix", of="Mix", gain=1e-6 if layer == 7 else 1.0)
+        x = recording.op("Relu", x, module=f"layers.{layer}", of="Block")
+    x = recording.op("Sum", recording.op("Exp", x), shape=())
+    graph = fold(to_networkx(recording.snapshot(x)), depth=2)
+    boxes = {facts["name"]: facts for facts in graph.nodes.values() if facts["kind"] == "module"}
+    assert boxes["7"]["onset"] == "vanishing"
+    assert boxes["7"]["repeats"] == 1
+    assert {"8\u201311", "0\u20136"} < set(boxes)
+
+
+def test_by_itself_a_fold_opens_the_place_and_little_else():
+    graph = fold(to_networkx(tape.transformer(24, lambda layer: 0.9 if layer != 7 else 1e-7)))
+    (place,) = [facts for facts in graph.nodes.values() if facts.get("onset")]
+    assert (place["op"], place["module"]) == ("AddBackward0", "encoder.layers.7")
+    boxes = {facts["name"]: facts for facts in graph.nodes.values() if facts["kind"] == "module"}
+    assert set(boxes) == {"head", "norm", "8\u201323", "mlp", "norm2", "self_attn", "norm1", "0\u20136", "embed"}
+    assert boxes["8\u201323"]["repeats"] == 16
+
+
+def test_the_profile_over_calls_shows_what_the_sum_hides():
+    (cell,) = [
+        facts
+        for facts in fold(to_networkx(tape.recurrent(6)), depth=1).nodes.values()
+        if facts["kind"] == "module" and facts["calls"]
+    ]
+    first, last = cell["calls"]
+    assert len(cell["call_norms"]) == last - first + 1
+    assert cell["call_norms"] == tuple(sorted(cell["call_norms"]))
+    assert cell["call_norms"][-1] == pytest.approx(cell["grad_norm"])
+
+
+def test_modules_that_are_wholly_missing_are_named_once():
+    known = ["embed.weight", *(f"layers.{at}.{name}" for at in range(4) for name in ("a.w", "b.w")), "head.w", "head.b"]
+    missing = {name for name in known if name.startswith(("embed", "layers.0", "layers.1"))} | {"head.b"}
+    assert outermost(missing, known) == ("embed", "layers.0\u20131", "head.b")
+    assert outermost(set(), known) == ()
+
+
+def test_what_is_missing_hangs_where_it_was_cut_off():
+    graph = with_health(to_networkx(tape.transformer(12, lambda _: 0.9)))
+    into = next(node for node, path in graph.nodes(data="module") if path == "encoder.layers.5.norm1")
+    part = Unreached(("embed",), 1, 640, "detach() passes it on", "detach()", Source("model.py", 7, "forward"), (into,))
+    found = fold(add_unreached(graph, [part]))
+    (missing,) = [node for node, kind in found.nodes(data="kind") if kind == "unreached"]
+    (before,) = found.predecessors(missing)
+    assert found.nodes[before]["module"].startswith("encoder.layers.5")
+    assert found.nodes[before]["onset"] == "cut"
+    assert found.nodes[missing]["source"] == ("model.py", 7, "forward", None)
+    assert add_unreached(graph, []) is graph
