@@ -7,6 +7,7 @@ behind. Nothing waits for a device.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import sys
 from types import GeneratorType
@@ -15,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from gradtrace.capture import private
-from gradtrace.capture.distributed import is_distributed
+from gradtrace.capture import later, private
 from gradtrace.model import LoopKind, StepFlag
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from gradtrace.capture.output import Clock
     from gradtrace.capture.registry import Registry
@@ -32,7 +32,7 @@ SENTINELS = 32
 
 WATCHED_IN_FULL = 10
 
-LoopRecord = tuple[int, int, int, int, int, int, float, float]
+LoopRecord = tuple[int, int, int, int, int, int, float | later.Later, float]
 
 _MODE_SENSITIVE = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RNNBase)
 
@@ -209,12 +209,19 @@ class LoopWatch:
         subject: int = -1,
         site: int | None = None,
         flags: int = 0,
-        value: float = math.nan,
+        value: float | later.Later = math.nan,
         limit: float = math.nan,
     ) -> None:
         """Append a record of what happened now."""
         where = self._sites.here(sys._getframe(2)) if site is None else site
         self.records.append((int(kind), subject, self._clock.backwards, self._clock.steps, where, flags, value, limit))
+
+    def take(self, *, wait: bool) -> list[tuple[int | float, ...]]:
+        """Hand over the records up to the first whose value is still on an accelerator, or all of them."""
+        values = (record[6] for record in self.records)
+        known = len(self.records) if wait else _until_unknown(values)
+        taken, self.records = self.records[:known], self.records[known:]
+        return [(*record[:6], float(record[6]), record[7]) for record in taken]
 
     def _before_clipping_values(self, original: Any) -> Any:
         noting = _noting(original, self._clipping_value, self._guard, after=False)
@@ -242,7 +249,7 @@ class LoopWatch:
 
     def _clipping(self, parameters: Any, max_norm: float, total_norm: Any, *args: Any, **kwargs: Any) -> None:
         numbers = self._numbers(parameters)
-        self._clipped(LoopKind.CLIP_NORM, numbers, _host_value(total_norm), float(max_norm))
+        self._clipped(LoopKind.CLIP_NORM, numbers, later.number(total_norm), float(max_norm))
 
     def _clipping_value(self, parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> None:
         self._clipped(LoopKind.CLIP_VALUE, self._numbers(parameters), math.nan, float(clip_value))
@@ -251,7 +258,7 @@ class LoopWatch:
         tensors = [parameters] if isinstance(parameters, Tensor) else parameters
         return [number for tensor in tensors if (number := self._registry.number(tensor)) is not None]
 
-    def _clipped(self, kind: LoopKind, numbers: list[int], total: float, limit: float) -> None:
+    def _clipped(self, kind: LoopKind, numbers: list[int], total: float | later.Later, limit: float) -> None:
         flags = StepFlag(0)
         if numbers and not self.ledger.has_new(numbers, self._registry.tensors()):
             flags |= StepFlag.AFTER_STEP
@@ -271,7 +278,7 @@ class LoopWatch:
         if scaler.is_enabled():
             self.pending_scale = scaler._scale
             self._unscaled.clear()
-            self.record(LoopKind.SCALE, value=_host_value(scaler._scale))
+            self.record(LoopKind.SCALE, value=later.number(scaler._scale))
 
     def _unscaled_by(self, scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         if scaler.is_enabled():
@@ -288,7 +295,7 @@ class LoopWatch:
         if scaler.is_enabled():
             self.pending_scale = None
             self._unscaled.clear()
-            self.record(LoopKind.SCALER_UPDATE, value=_host_value(scaler._scale))
+            self.record(LoopKind.SCALER_UPDATE, value=later.number(scaler._scale))
 
     def eval_mode(self, numbers: Sequence[int]) -> bool:
         """Whether the roots that own these parameters are wholly in eval mode and have modules that care."""
@@ -319,10 +326,9 @@ def _cares(module: nn.Module) -> bool:
     return isinstance(module, _MODE_SENSITIVE)
 
 
-def _host_value(scale: Any) -> float:
-    if isinstance(scale, Tensor):
-        return float(scale) if scale.device.type == "cpu" and not is_distributed(scale) else math.nan
-    return math.nan if scale is None else float(scale)
+def _until_unknown(values: Iterable[float | later.Later]) -> int:
+    """How many there are before the first that has not arrived."""
+    return sum(1 for _ in itertools.takewhile(later.arrived, values))
 
 
 def _noting(original: Any, note: Callable[..., None], guard: Callable[[BaseException], None], *, after: bool) -> Any:

@@ -6,6 +6,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gradtrace.capture import later
 from gradtrace.model import Event, LoopKind
 
 if TYPE_CHECKING:
@@ -122,15 +123,15 @@ class Output:
 
     def drain(self, *, wait: bool) -> None:
         """Hand over the rows whose values are known, or all of them."""
-        while self._pending and (wait or self._pending[0][1].ready()):
+        while self._pending and (wait or _has_arrived(*self._pending[0])):
             running, row = self._pending.popleft()
             record, values = running.record(self._clock.began), row.values()
-            self.writer.put_row(record, self._records(), values)
+            self.writer.put_row(record, self._loop.take(wait=wait), values)
             for follower in self.followers:
                 follower.backward(record, values)
         if wait:
-            self.writer.put_row(None, self._records(), None)
+            self.writer.put_row(None, self._loop.take(wait=True), None)
 
-    def _records(self) -> list[Any]:
-        records, self._loop.records = self._loop.records, []
-        return records
+
+def _has_arrived(running: Running, row: Row) -> bool:
+    return row.ready() and later.arrived(running.scale)

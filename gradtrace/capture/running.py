@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from gradtrace.capture.build import Builder
+    from gradtrace.capture.later import Later
     from gradtrace.capture.measure import Measurement
     from gradtrace.capture.walk import LiveGraph
 
@@ -35,7 +36,8 @@ class Running:
     roots: tuple[Any, ...]
     flags: BackwardFlag = NO_FLAGS
     loss: float | None = None
-    scale: float = 1.0
+    scale: float | Later = 1.0
+    """Of the GradScaler; 1 without."""
     nodes: int = 0
     structure: int = -1
     seconds: float = 0.0
@@ -71,7 +73,7 @@ class Running:
             self.step,
             self.began - began,
             math.nan if self.loss is None else self.loss,
-            self.scale,
+            float(self.scale),
             self.nodes,
             self.structure,
             int(self.flags),

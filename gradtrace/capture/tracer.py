@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -11,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from gradtrace.capture import births, current, private, retained
+from gradtrace.capture import births, current, later, private, retained
 from gradtrace.capture.build import Builder
 from gradtrace.capture.collector import collector_resting
 from gradtrace.capture.distributed import in_process_group, may_communicate
@@ -258,8 +257,8 @@ class Tracer:
         scale = self._loop.pending_scale
         if scale is not None and running.kind == 0:
             running.flags |= BackwardFlag.SCALED
-            running.scale = float(scale) if not isinstance(scale, Tensor) or scale.device.type == "cpu" else math.nan
-            if running.loss is not None and running.scale:
+            running.scale = later.number(scale)
+            if running.loss is not None and isinstance(running.scale, float) and running.scale:
                 running.loss /= running.scale
 
     def _look_at_graph(self, running: Running, frame: FrameType) -> None:

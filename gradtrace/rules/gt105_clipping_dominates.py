@@ -37,8 +37,10 @@ class ClippingDominates(Rule):
         adaptive = _is_adaptive(run)
         bar = limits.adaptive_factor if adaptive else limits.factor
         for call, records, ratio in (*_norm_calls(run), *_value_calls(run)):
+            if len(ratio) < max(limits.events, 1):  # norms that are not finite tell nothing
+                continue
             cut, late = float((ratio > 1).mean()), float(np.median(ratio[len(ratio) // 2 :]))
-            if len(ratio) >= limits.events and cut >= limits.share and min(late, np.median(ratio)) > bar:
+            if cut >= limits.share and min(late, np.median(ratio)) > bar:
                 yield _draft(run, call, records, ratio, adaptive=adaptive)
 
 
