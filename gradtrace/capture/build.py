@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gradtrace.capture import private
-from gradtrace.capture.held import dtype_name
+from gradtrace.capture.held import device_name, dtype_name
 from gradtrace.capture.registry import Registry
+from gradtrace.capture.saved import Facts, saved_facts
 from gradtrace.model import Edge, Node, Snapshot, Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
     from gradtrace.capture.journal import Span
@@ -26,105 +26,11 @@ if TYPE_CHECKING:
     from gradtrace.capture.sites import SiteTable
     from gradtrace.capture.walk import LiveGraph
 
-_SATURATING: dict[str, Callable[[Tensor], Tensor]] = {
-    "SigmoidBackward0": lambda result: result * (1 - result) < 0.25e-3,
-    "TanhBackward0": lambda result: 1 - result * result < 1e-3,
-    "SoftmaxBackward0": lambda result: result * (1 - result) < 0.25e-3,
-    "LogSoftmaxBackwardData0": lambda result: result > -1e-3,
-}
-"""Where the local derivative is below a thousandth of its largest value, from the op's saved result."""
-
-_MAX_SEQUENCE_ATTRIBUTE = 16
+_Metadata = tuple[tuple[int, ...] | None, str | None, str | None]
+"""Shape, dtype and device of a gradient that a node takes."""
 
 _NESTING = 64
 """Spans to look back through for one that holds a number: those inside a custom Function's forward lie before it."""
-
-
-@dataclass(slots=True)
-class Facts:
-    """What is known of a node before the engine runs and frees it."""
-
-    saved_bytes: int = 0
-    attributes: dict[str, Any] | None = None
-
-
-def saved_facts(node: private.Node) -> Facts:
-    """Bytes that a node saved for its backward (parameters not counted) and its saved scalars.
-
-    Must be called before the engine runs, and not on nodes under the program's own saved-tensor hooks, which it would
-    call.
-    """
-    facts = Facts()
-    attributes: dict[str, Any] = {}
-    saved: set[int] = set()
-    for name in private.saved_attributes(type(node)):
-        try:
-            value = getattr(node, name)
-        except RuntimeError:  # changed in place since it was saved: torch refuses to hand it out
-            attributes["overwritten"] = name.removeprefix("_saved_")
-            continue
-        for tensor in value if isinstance(value, (tuple, list)) else (value,):
-            if isinstance(tensor, Tensor):
-                facts.saved_bytes += _bytes_of(tensor, saved)
-        if (plain := _plain_attribute(value)) is not None:
-            attributes[name.removeprefix("_saved_")] = plain
-    if isinstance(node, torch.autograd.function.BackwardCFunction):
-        facts.saved_bytes += sum(_bytes_of(tensor, saved) for tensor in _custom_saved(node))
-    _note_saturation(node, attributes)
-    facts.attributes = attributes or None
-    return facts
-
-
-def _custom_saved(node: private.Node) -> list[Tensor]:
-    try:
-        return [tensor for tensor in node.saved_tensors if tensor is not None]
-    except RuntimeError:
-        return []
-
-
-def _bytes_of(tensor: Tensor, seen: set[int]) -> int:
-    if isinstance(tensor, torch.nn.Parameter) or tensor.layout is not torch.strided:
-        return 0
-    if (tensor.is_leaf and tensor.requires_grad) or id(tensor) in seen:
-        return 0
-    seen.add(id(tensor))
-    return tensor.numel() * tensor.element_size()
-
-
-def plain_attributes(node: private.Node) -> dict[str, Any]:
-    """The numbers, flags and words that a node saved; of tensors nothing."""
-    saved = ((name, getattr(node, name)) for name in private.saved_attributes(type(node)))
-    plain = ((name.removeprefix("_saved_"), _plain_attribute(value)) for name, value in saved)
-    return {name: value for name, value in plain if value is not None}
-
-
-def _plain_attribute(value: Any) -> Any:
-    if isinstance(value, bool):
-        return value
-    if isinstance(value, int):
-        return value - 2**64 if value >= 2**63 else value
-    if isinstance(value, (float, str)):
-        return value
-    if isinstance(value, (tuple, list)) and len(value) <= _MAX_SEQUENCE_ATTRIBUTE:
-        items = [_plain_attribute(item) for item in value]
-        return items if items and all(item is not None for item in items) else None
-    return None
-
-
-def _note_saturation(node: private.Node, attributes: dict[str, Any]) -> None:
-    kind = type(node).__name__
-    saturated = _SATURATING.get(kind)
-    if saturated is None and kind != "ReluBackward0":
-        return
-    try:
-        result = node._saved_result
-    except (RuntimeError, AttributeError):
-        return
-    if result.device.type != "cpu" or not result.numel():
-        return
-    with torch._C.DisableTorchFunction(), private.without_grad():
-        share = float((saturated(result) if saturated else result <= 0).float().mean())
-    attributes["saturated" if saturated else "inactive"] = share
 
 
 class SpanIndex:
@@ -137,7 +43,7 @@ class SpanIndex:
 
     def source(self, sequence: int | None) -> Source | None:
         """The line whose call made the node of this number."""
-        if sequence is None:
+        if sequence is None or not self._spans:
             return None
         after = bisect.bisect_right(self._first, sequence)
         for _, last, site in reversed(self._spans[max(0, after - _NESTING) : after]):
@@ -180,7 +86,10 @@ class Builder:
 
     def _source(self, number: int) -> Source | None:
         found = self._sources.source(self._sequences[number])
-        return found or _function_source(self._graph.nodes[number])
+        if found is not None:
+            return found
+        node_type: type = type(self._graph.nodes[number])
+        return _function_source(node_type)
 
     def finish(
         self,
@@ -192,7 +101,8 @@ class Builder:
     ) -> Snapshot:
         """The snapshot, with `measures` where the backward was measured."""
         graph = self._graph
-        edges = tuple(self._edge(edge, measures) for edge in graph.edges)
+        metadata = [_metadata(node) for node in graph.nodes]
+        edges = tuple(_edge(edge, metadata[edge[1]], measures) for edge in graph.edges)
         reached: dict[int, float] = {}
         for edge in edges:
             if edge.grad_norm is not None:
@@ -200,7 +110,7 @@ class Builder:
         nodes = tuple(
             self._leaf(number, node, reached if measures is not None else {})
             if private.is_leaf_node(node)
-            else self._op(number, node, measures)
+            else self._op(number, node, metadata[number], measures)
             for number, node in enumerate(graph.nodes)
         )
         return Snapshot(
@@ -217,22 +127,6 @@ class Builder:
             graph.truncated,
         )
 
-    def _edge(self, edge: tuple[int, int, int, int], measures: Mapping[int, NodeMeasure] | None) -> Edge:
-        source, target, input_nr, position = edge
-        metadata = private.inputs_metadata(self._graph.nodes[target])
-        shape: tuple[int, ...] | None = None
-        dtype = None
-        if private.is_leaf_node(self._graph.nodes[target]):
-            variable = self._graph.nodes[target].variable
-            shape, dtype = tuple(variable.shape), dtype_name(variable.dtype)
-        elif input_nr < len(metadata):
-            shape, dtype = _shape_and_dtype(metadata[input_nr])
-        norm = None
-        if measures is not None and source in measures:
-            outs = measures[source].out_norms
-            norm = outs[position] if position < len(outs) else None
-        return Edge(source, target, input_nr, shape, dtype, norm)
-
     def _leaf(self, number: int, node: private.Node, reached: Mapping[int, float]) -> Node:
         variable = node.variable
         known = self._registry.number(variable)
@@ -247,14 +141,20 @@ class Builder:
             self._registry.module_type_of(known) if known is not None else None,
             shape=tuple(variable.shape),
             dtype=dtype_name(variable.dtype),
-            device=str(variable.device),
+            device=device_name(variable.device),
             grad_norm=None if squares is None else math.sqrt(squares),
             nonfinite=None if squares is None else int(not math.isfinite(squares)),
         )
 
-    def _op(self, number: int, node: private.Node, measures: Mapping[int, NodeMeasure] | None) -> Node:
+    def _op(
+        self,
+        number: int,
+        node: private.Node,
+        metadata: Sequence[_Metadata],
+        measures: Mapping[int, NodeMeasure] | None,
+    ) -> Node:
         owner = self._owners[number]
-        metadata = private.output_metadata(node)
+        shape, dtype, device = metadata[0] if metadata else (None, None, None)
         facts = self._facts[number]
         measured = None if measures is None else measures.get(number)
         return Node(
@@ -266,9 +166,9 @@ class Builder:
             owner.type if owner else None,
             owner.call if owner else None,
             self._source(number),
-            metadata[0] if metadata else None,
-            dtype_name(metadata[1]) if metadata else None,
-            str(metadata[2]) if metadata else None,
+            shape,
+            dtype,
+            device,
             facts.saved_bytes,
             self._sequences[number],
             facts.attributes,
@@ -294,18 +194,39 @@ def _owners(watch: ModuleWatch | None, sequences: list[int | None]) -> list[Modu
     return [watch.calls[owner] if owner >= 0 else None for owner in watch.owners(plain).tolist()]
 
 
-def _shape_and_dtype(metadata: Any) -> tuple[tuple[int, ...] | None, str | None]:
+def _edge(
+    edge: tuple[int, int, int, int], metadata: Sequence[_Metadata], measures: Mapping[int, NodeMeasure] | None
+) -> Edge:
+    source, target, input_nr, position = edge
+    shape, dtype, _ = metadata[input_nr] if input_nr < len(metadata) else (None, None, None)
+    norm = None
+    if measures is not None and source in measures:
+        outs = measures[source].out_norms
+        norm = outs[position] if position < len(outs) else None
+    return Edge(source, target, input_nr, shape, dtype, norm)
+
+
+def _metadata(node: private.Node) -> Sequence[_Metadata]:
+    if private.is_leaf_node(node):
+        variable = node.variable
+        return ((tuple(variable.shape), dtype_name(variable.dtype), device_name(variable.device)),)
+    return [_described(metadata) for metadata in private.inputs_metadata(node)]
+
+
+def _described(metadata: Any) -> _Metadata:
     try:
-        return tuple(int(size) for size in metadata.shape), dtype_name(metadata.dtype)
+        shape = tuple(map(int, metadata.shape))
     except (RuntimeError, TypeError):  # nested tensors have no plain shape
-        return None, dtype_name(metadata.dtype)
+        shape = None
+    return shape, dtype_name(metadata.dtype), device_name(metadata.device)
 
 
-def _function_source(node: private.Node) -> Source | None:
+@functools.lru_cache(maxsize=4096)
+def _function_source(node_type: type) -> Source | None:
     """The `backward` of a custom Function, where the line that applied it is not known; the compiler's own is none of
     the program's."""
-    if private.has_compiled_node((node,)):
-        return None
-    function = getattr(type(node), "_forward_cls", None)
+    function = getattr(node_type, "_forward_cls", None)
     code = getattr(getattr(function, "backward", None), "__code__", None)
-    return None if code is None else Source(code.co_filename, code.co_firstlineno, code.co_name)
+    if code is None or node_type.__name__ == private.COMPILED_NODE:
+        return None
+    return Source(code.co_filename, code.co_firstlineno, code.co_name)

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from torch import Tensor
 
 from gradtrace.capture import private
-from gradtrace.capture.build import plain_attributes
 from gradtrace.capture.graph_breaks import GraphBreaks
 from gradtrace.capture.held import dtype_name
+from gradtrace.capture.saved import plain_attributes
 from gradtrace.capture.walk import LiveGraph
 
 if TYPE_CHECKING:

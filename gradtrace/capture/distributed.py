@@ -42,8 +42,8 @@ def unsharded(module: nn.Module) -> Iterator[tuple[Tensor, Tensor]]:
     The graph's leaves are the latter, the model's and the optimizer's parameters the former.
     """
     for child in module.modules():
-        find_state = getattr(child, "_get_fsdp_state", None)
-        group = None if find_state is None else getattr(find_state(), "_fsdp_param_group", None)
+        find_state = getattr(type(child), "_get_fsdp_state", None)
+        group = None if find_state is None else getattr(find_state(child), "_fsdp_param_group", None)
         for parameter in () if group is None else group.fsdp_params:
             whole = getattr(parameter, "_unsharded_param", None)
             if whole is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import weakref
 from typing import TYPE_CHECKING
 
@@ -12,9 +13,16 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+@functools.cache
 def dtype_name(dtype: torch.dtype) -> str:
     """`float32` for `torch.float32`."""
     return str(dtype).removeprefix("torch.")
+
+
+@functools.cache
+def device_name(device: torch.device) -> str:
+    """`cuda:0` for the first GPU."""
+    return str(device)
 
 
 class Root:
@@ -63,7 +71,7 @@ class Leaf:
         self.shape = tuple(tensor.shape)
         self.placements, self.mesh = distributed.layout(tensor)
         self.dtype = dtype_name(tensor.dtype)
-        self.device = str(tensor.device)
+        self.device = device_name(tensor.device)
         # A process that holds no element of a sharded parameter gets no gradient for it, and misses none.
         self.requires_grad = tensor.requires_grad and (distributed.local(tensor).numel() > 0 or not tensor.numel())
         self.identity = id(tensor)

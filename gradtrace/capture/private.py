@@ -44,6 +44,9 @@ Node = Any
 LEAF_SEQUENCE = 2**64 - 1
 """Sequence number of every `AccumulateGrad`."""
 
+COMPILED_NODE = "CompiledFunctionBackward"
+"""What autograd calls a region of `torch.compile`."""
+
 Engine = Callable[..., Any]
 
 sequence_nr: Callable[[], int] = torch.autograd._get_sequence_nr  # type: ignore[attr-defined]
@@ -83,6 +86,11 @@ def saved_attributes(node_type: type) -> tuple[str, ...]:
     return _attributes(node_type, "_saved_")
 
 
+def raw_saved_attributes(node_type: type) -> tuple[str, ...]:
+    """Names of the `_raw_saved_*` attributes of a node type: of those that hold tensors."""
+    return _attributes(node_type, "_raw_saved_")
+
+
 @functools.lru_cache(maxsize=4096)
 def _attributes(node_type: type, prefix: str) -> tuple[str, ...]:
     return tuple(name for name in dir(node_type) if name.startswith(prefix))
@@ -91,7 +99,7 @@ def _attributes(node_type: type, prefix: str) -> tuple[str, ...]:
 def raw_saved(node: Node) -> Iterator[Any]:
     """The `SavedTensor` objects of a node, which hold what it saved and take hooks."""
     node_type: type = type(node)
-    for name in _attributes(node_type, "_raw_saved_"):
+    for name in raw_saved_attributes(node_type):
         value = getattr(node, name)
         yield from value if isinstance(value, (tuple, list)) else (value,)
 
@@ -208,7 +216,7 @@ def has_compiled_frames() -> bool:
 
 def has_compiled_node(nodes: Sequence[Node]) -> bool:
     """Whether one of the nodes is a region of `torch.compile`."""
-    return any(type(node).__name__ == "CompiledFunctionBackward" for node in nodes)
+    return any(type(node).__name__ == COMPILED_NODE for node in nodes)
 
 
 def patch_compiler(wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> Callable[[], None] | None:

@@ -139,11 +139,14 @@ class Registry:
         for root in self.roots():
             for shard, whole in distributed.unsharded(root):
                 if whole is parameter:
-                    number = self.number(shard)
-                    if number is not None:
-                        self._stand_ins[id(whole)] = (weakref.ref(whole), number)
-                    return number
+                    return self._stands_in(whole, shard)
         return None
+
+    def _stands_in(self, whole: Tensor, shard: Tensor) -> int | None:
+        number = self.number(shard)
+        if number is not None:
+            self._stand_ins[id(whole)] = (weakref.ref(whole), number)
+        return number
 
     def _find_in_sight(self, parameter: nn.Parameter, frame: FrameType | None) -> int | None:
         """The parameter's number, once the module in sight that owns it is registered as a root."""
@@ -189,11 +192,12 @@ class Registry:
 
     def _add_parameters(self, module: nn.Module, root: Root, prefix: str = "") -> None:
         renamed: set[int] = set()
+        for each in self.roots():
+            for shard, whole in distributed.unsharded(each):
+                self._stands_in(whole, shard)
         for inner, parameter in module.named_parameters(remove_duplicate=False):
             path = _joined(prefix, inner)
             number = self.number(parameter)
-            if number is None:
-                number = self._find_sharded(parameter)
             if number is None:
                 number = self._add_leaf(parameter, path, root, "parameter")
             leaf = self._leaves[number]

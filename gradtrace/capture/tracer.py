@@ -14,7 +14,6 @@ from torch import nn
 
 from gradtrace.capture import births, current, later, private, retained
 from gradtrace.capture.build import Builder
-from gradtrace.capture.collector import collector_resting
 from gradtrace.capture.distributed import in_process_group, may_communicate
 from gradtrace.capture.errors_of_backward import explain_exception
 from gradtrace.capture.expansion import expanded
@@ -31,6 +30,7 @@ from gradtrace.capture.schedule import Schedule
 from gradtrace.capture.sites import SiteTable
 from gradtrace.capture.steps import StepWatch
 from gradtrace.capture.walk import LiveGraph
+from gradtrace.collector import paused_collector
 from gradtrace.errors import UnwritableTraceError
 from gradtrace.model import BackwardFlag
 
@@ -175,7 +175,7 @@ class Tracer:
                 self._guarded(self._raised, running, error)
                 raise
             running.seconds = time.perf_counter() - began
-            with collector_resting():
+            with paused_collector():
                 self._guarded(self._finish, running, result, args, sys._getframe(1))
                 del running
             if self.active and not self._stack:

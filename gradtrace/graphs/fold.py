@@ -44,13 +44,15 @@ def fold(
     modules: Collection[str] | None = None,
     keep: Collection[str] = (),
     calls: str = "together",
+    opened: Collection[str] = (),
 ) -> Graph:
     """`graph` with its modules folded into boxes.
 
     With `depth` the modules on that level become boxes, and so do modules above it that have no submodules. With
     `modules` exactly those do. With neither, the depth is the largest one that gives at most `budget` nodes; a graph
     that fits with room to spare stays as it is, and what no module holds is gathered until it fits. `keep` names
-    modules that stay open. A module that is called several times is one box (`calls="together"`; calls of differing
+    modules that stay open; of those that `opened` names only what stands right in them is shown, and boxes beside them.
+    A module that is called several times is one box (`calls="together"`; calls of differing
     health stand apart) or one for each call ("apart").
 
     A box (kind "module") carries totals: `nodes`, `parameters`, `saved_bytes`, `seconds`, `ops`, `grad_norm` in,
@@ -64,9 +66,10 @@ def fold(
     if calls not in ("together", "apart"):
         raise GradtraceError(f"calls is {calls!r}, expected 'together' or 'apart'")
     folder = Folder(with_health(infer_modules(graph)), calls)
-    folder.check_names([*(modules or ()), *keep])
+    folder.check_names([*(modules or ()), *keep, *opened])
     if modules is not None or depth is not None:
-        return folder.fold(Cut(None if modules is None else frozenset(modules), depth, frozenset(keep)))
+        chosen = None if modules is None else frozenset(modules)
+        return folder.fold(Cut(chosen, depth, frozenset(keep), frozenset(opened)))
     return folder.fit(budget, frozenset(keep))
 
 
