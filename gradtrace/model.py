@@ -32,6 +32,9 @@ class Source(NamedTuple):
         return f"{self.file}:{self.line}"
 
 
+_MEASURED = ("float16", "float32", "float64", "bfloat16", "complex")
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """A leaf tensor whose gradient is recorded; column `id` of every statistic.
@@ -62,6 +65,11 @@ class Parameter:
     def is_sharded(self) -> bool:
         """Whether each process holds, and measures, only its part."""
         return "Shard" in self.placements
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether torch has norms for its type; it has none for float8 and its kin."""
+        return self.dtype.startswith(_MEASURED)
 
     @property
     def numel(self) -> int:

@@ -40,7 +40,7 @@ class Layer:
     parameters: int
     elements: int
     state: str
-    """"ok" | "frozen" | "no gradient" | "not finite" | "zero"."""
+    """"ok" | "frozen" | "no gradient" | "not finite" | "not measured" | "zero"."""
     norm: float | None
     history: Floats
     update: float | None
@@ -179,6 +179,8 @@ def _last_known(history: Floats) -> float | None:
 def _state(members: Sequence[Parameter], history: Floats) -> str:
     if not any(member.requires_grad for member in members):
         return "frozen"
+    if not any(member.is_measured for member in members):
+        return "not measured"
     last = _last_known(history)
     if last is None:
         return "no gradient"

@@ -33,7 +33,7 @@ ROWS = 40
 """Layers shown where nobody says how many fit."""
 
 _COLORS = {"error": "bold red", "warning": "yellow", "note": "blue"}
-_STATES = {"not finite": "bold red", "zero": "dim", "no gradient": "dim", "frozen": "dim"}
+_STATES = {"not finite": "bold red", "zero": "dim", "no gradient": "dim", "not measured": "dim", "frozen": "dim"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +138,10 @@ def _facts(recordings: Sequence[Recording], path: Path) -> Iterator[str]:
         f"torch {first.meta.get('torch', 'unknown')}",
     ]
     yield ", ".join(parts)
+    odd = [leaf for leaf in first.parameters if leaf.requires_grad and not leaf.is_measured]
+    if odd:
+        kinds = " and ".join(sorted({leaf.dtype for leaf in odd}))
+        yield f"gradients of {counted(len(odd), 'parameter')} in {kinds} are not measured: torch has no norm for it"
     yield from compiler_lines(first)
     for recording in recordings:
         if not recording.closed:

@@ -40,8 +40,9 @@ class Run:
 
     @cached_property
     def parameters(self) -> list[Parameter]:
-        """The leaves that a module or an optimizer owns and that want a gradient."""
-        return [leaf for leaf in self.leaves if leaf.kind == "parameter" and leaf.requires_grad]
+        """The leaves that a module or an optimizer owns and that want a gradient of a type that has a norm."""
+        wanting = (leaf for leaf in self.leaves if leaf.kind == "parameter" and leaf.requires_grad)
+        return [leaf for leaf in wanting if leaf.is_measured]
 
     @cached_property
     def modules(self) -> dict[str, Module]:
