@@ -226,6 +226,7 @@ class LoopKind(IntEnum):
     SCALER_STEP = 8
     SCALER_UPDATE = 9  # value: the scale after it
     FORWARD = 10  # first forward op after another loop event
+    MOVED = 11  # the program moved weights without an optimizer before this backward; STALE: and kept their gradients
 
 
 class StepFlag(IntFlag):

@@ -30,6 +30,9 @@ _EXITS = {"item", "tolist", "numpy", "__float__", "__int__", "__array__", "__ind
 FACTORIES = {"tensor", "as_tensor", "from_numpy", "full", "asarray"}
 """Calls through which plain values come back."""
 
+PARAMETER = "Parameter"
+"""The call of a cut that makes a new leaf of a computed value."""
+
 _SHAPE_ONLY = {
     "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "randint_like", "full_like",
     "new_zeros", "new_ones", "new_empty", "new_full",
@@ -95,8 +98,9 @@ class CutTracker:
         self._start = private.sequence_nr()
 
     def behind(self, tensor: Tensor) -> list[Cut]:
-        """The cuts through which a tensor's value came."""
-        return [self.found[key] for key in self._tags_of(tensor) if key in self.found]
+        """The cuts through which a tensor's value came, in the order in which they were met."""
+        keys = self._tags_of(tensor)
+        return [cut for key, cut in self.found.items() if key in keys] if keys else []
 
     def note_entry(self, tensor: Tensor) -> None:
         """A tensor made from plain values, outside the journal's sight (`torch.from_numpy`)."""
@@ -104,10 +108,22 @@ class CutTracker:
         if keys:
             self._tag(tensor, keys)
 
+    def note_parameter(self, value: Tensor, parameter: Tensor, frame: FrameType) -> None:
+        """`nn.Parameter(value)`, outside the journal's sight: a leaf that shares the value and has no history."""
+        keys = set(self._tags_of(value))
+        if value.requires_grad and self._is_recent(value):
+            now = private.sequence_nr()
+            seen = Seen(PARAMETER, now, now, self._sites.here(frame), frame, (), [value], [parameter])
+            keys.add(self._cut(seen))
+        if keys:
+            self._tag(parameter, keys)
+
     def follow(self, seen: Seen) -> None:
         """Carry cut values onward through one call, and notice where it cuts."""
         if seen.name in _SHAPE_ONLY:
             return
+        if seen.name == "__setitem__":  # returns nothing: what it makes is its target
+            seen = seen._replace(outputs=seen.inputs[:1])
         carried: set[Key] = set()
         if self._tags:
             carried.update(*(self._tags_of(tensor) for tensor in seen.inputs))

@@ -66,7 +66,8 @@ def _explain_detached(
         cuts = [cut for cut in journal.cuts.found.values() if cut.exits]
     if not cuts:
         return
-    cut = cuts[0]
+    # Of two that took the same part of the model out, the later one stands nearer to the loss.
+    _, cut = max(enumerate(cuts), key=lambda each: (len(each[1].tensors), each[0]))
     source = sites.source(cut.site)
     payload["cut"] = source_dict(source)
     payload["call"] = cut.call

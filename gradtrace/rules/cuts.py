@@ -22,6 +22,8 @@ _REMEDIES = {
     "multinomial": "add the log-probability of the sample to the loss, or use Gumbel-softmax",
     "long": "an integer has no derivative: keep the value a float, or weigh the alternatives by a softmax",
     "int": "an integer has no derivative: keep the value a float, or weigh the alternatives by a softmax",
+    "Parameter": "use the computed tensor itself as the weight, as torch.nn.utils.parametrize does: nn.Parameter makes "
+    "a new leaf of its value",
     "round": "use a straight-through estimator for the rounding",
 }
 _COMPARISONS = ("gt", "ge", "lt", "le", "eq", "ne", "__gt__", "__ge__", "__lt__", "__le__", "__eq__", "__ne__")
@@ -38,6 +40,8 @@ class Cut:
     upstream: set[int] = field(default_factory=set)
     stepped: set[int] = field(default_factory=set)
     """The leaves upstream whose own optimizer stepped on a backward behind the cut: it is their loss that is cut."""
+    made: set[int] = field(default_factory=set)
+    """The leaves that its value became: `nn.Parameter(value)`, `requires_grad_()` on it."""
     count: int = 0
 
     def weight(self, leaves: set[int]) -> tuple[bool, bool, int]:
@@ -57,6 +61,7 @@ def find_cuts(run: Run) -> list[Cut]:
         cut = cuts.setdefault(key, Cut(facts["call"], source, facts.get("module")))
         cut.reaches_loss = cut.reaches_loss or bool(facts.get("reaches_loss"))
         cut.upstream.update(facts["parameters"])
+        cut.made.update(facts.get("made", ()))
         cut.count += facts.get("count", 1)
         for leaf in facts["parameters"]:
             if any(event.backward in stepped[owner.id] for owner in run.owners.get(leaf, ())):
@@ -68,6 +73,8 @@ def spoken(call: str) -> str:
     """The call as a person writes it."""
     if call in _COMPARISONS:
         return f"a comparison ({call.strip('_')})"
+    if call == "Parameter":
+        return "nn.Parameter()"
     return f".{call}" if call == "data" else f"{call}()"
 
 

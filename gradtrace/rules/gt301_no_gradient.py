@@ -86,7 +86,12 @@ class NoGradient(Rule):
             fix=remedy(cut.call),
             **_seen(run),
             parameters=names,
-            evidence={"call": cut.call, "reaches_loss": cut.reaches_loss, "cut_calls": cut.count},
+            evidence={
+                "call": cut.call,
+                "reaches_loss": cut.reaches_loss,
+                "cut_calls": cut.count,
+                "made": run.names(sorted(cut.made)),
+            },
         )
 
     def _without_cut(self, run: Run, ids: list[int]) -> Iterator[Draft]:

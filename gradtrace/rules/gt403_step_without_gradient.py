@@ -21,7 +21,7 @@ class StepWithoutGradient(Rule):
         meaning="The optimizer steps, but since its last step no backward has given any of its parameters a "
         "gradient that is still there: the step does nothing, or repeats the last one.",
         recognised="No step of the optimizer, out of two or more, saw a fresh gradient; or three steps in ten used "
-        "the same gradients a second time.",
+        "the same gradients a second time; or before half of them no backward at all had run since the step before.",
         matters="Nothing is learned (no gradient), or every update is applied twice (the same gradient).",
         example="optimizer.zero_grad()\n"
         "loss = criterion(model(x), y)\n"
@@ -49,6 +49,10 @@ class StepWithoutGradient(Rule):
             repeated[0] = False
             if repeated.sum() >= limits.steps and repeated.mean() >= limits.repeated_share:
                 yield _repeated(run, optimizer, steps, np.flatnonzero(repeated))
+                continue
+            unfed = idle & (np.diff(steps.backward, prepend=-1) == 0)
+            if unfed.sum() >= limits.steps and unfed.mean() >= limits.unfed_share:
+                yield _unfed(run, optimizer, steps, np.flatnonzero(unfed))
 
 
 def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
@@ -70,20 +74,37 @@ def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
 
 
 def _repeated(run: Run, optimizer: Optimizer, steps: Steps, rows: Rows) -> Draft:
+    return _between(
+        run, optimizer, steps, rows,
+        what="uses the same gradients a second time",
+        cause="no backward between two steps",
+        fix="step once for each backward",
+    )  # fmt: skip
+
+
+def _unfed(run: Run, optimizer: Optimizer, steps: Steps, rows: Rows) -> Draft:
+    return _between(
+        run, optimizer, steps, rows,
+        what="has no gradient to use, since no backward ran before it",
+        cause="backward() is not called before most steps",
+        fix="call backward() on the loss of every batch that is stepped on",
+    )  # fmt: skip
+
+
+def _between(run: Run, optimizer: Optimizer, steps: Steps, rows: Rows, *, what: str, cause: str, fix: str) -> Draft:
     sites, counts = np.unique(steps.records["site"][rows], return_counts=True)
     source = run.source(int(sites[counts.argmax()]))
     return Draft(
         severity="warning",
-        message=f"{optimizer.name}.step(){at_line(source)} uses the same gradients a second time, in {len(rows):,} of "
-        f"{len(steps):,} steps",
+        message=f"{optimizer.name}.step(){at_line(source)} {what}, in {len(rows):,} of {len(steps):,} steps",
         where=Where(optimizer=optimizer.name, source=source),
-        cause="no backward between two steps",
-        fix="step once for each backward",
+        cause=cause,
+        fix=fix,
         first=_positive(steps.backward[rows[0]]),
         last=_positive(steps.backward[rows[-1]]),
         count=len(rows),
         parameters=run.names(dict.fromkeys(optimizer.parameters)),
-        evidence={"steps": len(steps), "repeated": len(rows)},
+        evidence={"steps": len(steps), "without_backward": len(rows)},
     )
 
 

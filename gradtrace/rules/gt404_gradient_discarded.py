@@ -9,9 +9,10 @@ import numpy as np
 from gradtrace.model import BackwardFlag, LoopKind, Optimizer, StepFlag, Where
 from gradtrace.rules.arrays import Ints, Mask, Rows
 from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.discards import never_moved, tally
 from gradtrace.rules.protocol import Steps
 from gradtrace.rules.run import Run
-from gradtrace.rules.wording import at_line
+from gradtrace.rules.wording import at_line, listed
 
 _CLOSURES = ("LBFGS",)
 """Optimizers that call their closure, with its clearing and its backward, several times a step."""
@@ -27,12 +28,14 @@ class GradientDiscarded(Rule):
         meaning="A backward wrote gradients, and they were cleared before the optimizer's step could use them.",
         recognised="At two steps or more: a backward since the last step, cleared, no forward since, nothing fresh "
         "left. Or, in an accumulation, for each step two or more backwards of the same line whose "
-        "gradients were cleared before it; one where the loss is divided by the number of micro-batches.",
+        "gradients were cleared before it; one where the loss is divided by the number of micro-batches. Or parameters "
+        "that backwards write, that are cleared before every step of their optimizer, and that no step has moved.",
         matters="The step does nothing, or follows the last micro-batch alone.",
         example="loss.backward()\noptimizer.zero_grad()            # throws the gradients away\noptimizer.step()",
         fix="Clear before `backward()` or after `step()`; when accumulating, once a step and not once a micro-batch.",
         silent="A discriminator whose gradients from the generator's pass are cleared; second passes of "
-        "sharpness-aware and multi-task methods, which clear on purpose; programs that put their own gradients in "
+        "sharpness-aware methods, between which the program moves the weights itself; those of multi-task methods, "
+        "whose parameters move all the same; programs that put their own gradients in "
         "place (per-sample clipping).",
     )
 
@@ -45,7 +48,7 @@ class GradientDiscarded(Rule):
             if len(lost) >= run.thresholds.loop.steps and len(lost) >= 0.5 * len(steps):
                 yield _before_step(run, optimizer, steps, lost)
             elif steps.has(StepFlag.FRESH).any() and not steps.has(StepFlag.BY_HAND).any():
-                yield from _in_accumulation(run, optimizer, steps)
+                yield from _in_accumulation(run, optimizer, steps) or _in_part(run, optimizer, steps)
 
 
 def _before_step(run: Run, optimizer: Optimizer, steps: Steps, lost: Rows) -> Draft:
@@ -68,23 +71,51 @@ def _before_step(run: Run, optimizer: Optimizer, steps: Steps, lost: Rows) -> Dr
     )
 
 
-def _in_accumulation(run: Run, optimizer: Optimizer, steps: Steps) -> Iterable[Draft]:
+def _in_part(run: Run, optimizer: Optimizer, steps: Steps) -> list[Draft]:
+    """Parameters whose every gradient is cleared before the step: those of the first of two losses, say."""
+    found = tally(run, optimizer)
+    owned = np.zeros(len(run.leaves), bool)
+    owned[list(optimizer.parameters)] = True
+    ids = np.flatnonzero(found.lost & ~found.used & owned & never_moved(run)).tolist()
+    if not ids or len(found.sites) < run.thresholds.loop.steps or len(steps) < run.thresholds.loop.steps:
+        return []
+    names = run.names(ids)
+    source = run.source(max(set(found.sites), key=found.sites.count))
+    return [
+        Draft(
+            severity="error",
+            message=f"the gradients of {listed(names)} are cleared{at_line(source)} before every "
+            f"{optimizer.name}.step(): no step has ever used them",
+            where=Where(parameter=names[0], optimizer=optimizer.name, source=source),
+            cause="gradients are cleared between two backwards of one step",
+            fix="clear once a step, before the first backward(), and let the losses' gradients add up",
+            first=found.backwards[0],
+            last=found.backwards[-1],
+            count=len(found.backwards),
+            parameters=names,
+            evidence={"steps": len(steps), "discarded": len(found.backwards)},
+        )
+    ]
+
+
+def _in_accumulation(run: Run, optimizer: Optimizer, steps: Steps) -> list[Draft]:
     """Micro-batches of the line that the step uses, cleared before the next one is added."""
     if (
         optimizer.type in _CLOSURES
         or len(run.optimizers) > 1
         or len(run.protocol.rows(LoopKind.BACKWARD)) < 3 * run.thresholds.loop.steps
     ):
-        return
+        return []
     wasted, used, clear_sites = _tally(run, steps)
     least = used if _is_shared_out(run) else 2 * used
-    if used >= run.thresholds.loop.steps and wasted >= least:
-        source = run.source(max(set(clear_sites), key=clear_sites.count))
-        yield Draft(
+    if used < run.thresholds.loop.steps or wasted < least:
+        return []
+    source = run.source(max(set(clear_sites), key=clear_sites.count))
+    return [
+        Draft(
             severity="error",
             message=f"gradients are cleared{at_line(source)} after every backward(), but {optimizer.name} steps "
-            "only after "
-            f"several: {wasted:,} of {wasted + used:,} backwards are thrown away",
+            f"only after several: {wasted:,} of {wasted + used:,} backwards are thrown away",
             where=Where(optimizer=optimizer.name, source=source),
             cause="an accumulation that clears once a micro-batch",
             fix="clear once a step: right after step(), or before the first micro-batch of the next one",
@@ -94,6 +125,7 @@ def _in_accumulation(run: Run, optimizer: Optimizer, steps: Steps) -> Iterable[D
             parameters=run.names(dict.fromkeys(optimizer.parameters)),
             evidence={"backwards_discarded": wasted, "backwards_used": used, "steps": len(steps)},
         )
+    ]
 
 
 def _is_shared_out(run: Run) -> bool:
@@ -110,10 +142,16 @@ def _tally(run: Run, steps: Steps) -> tuple[int, int, list[int]]:
     order, following = records[kept][:-1], records[kept][1:]
     backward = (order["kind"] == LoopKind.BACKWARD) & ~_retained(run, order["backward"])
     stepped = backward & np.isin(following["kind"], _STEPS)
-    cleared = backward & (following["kind"] == LoopKind.ZERO_GRAD)
+    cleared = backward & (following["kind"] == LoopKind.ZERO_GRAD) & ~_moved_after(run, order["backward"])
     lines = np.intersect1d(order["site"][stepped], order["site"][cleared])
     same_line = np.isin(order["site"], lines)
     return int((cleared & same_line).sum()), int((stepped & same_line).sum()), following["site"][cleared].tolist()
+
+
+def _moved_after(run: Run, backwards: Ints) -> Mask:
+    """Whether the program moved the weights between each backward and the next: it has used the gradients by then."""
+    moved = run.protocol.records["backward"][run.protocol.rows(LoopKind.MOVED)]
+    return np.isin(backwards.astype(np.int64) + 1, moved)
 
 
 def _retained(run: Run, backwards: Ints) -> Mask:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
-from gradtrace.model import Optimizer, Where
+from gradtrace.model import Optimizer, StepFlag, Where
 from gradtrace.rules import reach
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import counted, listed
+
+
+class Stale(NamedTuple):
+    """An optimizer that steps `orphans` where it should step `newcomers`."""
+
+    optimizer: Optimizer
+    orphans: list[int]
+    newcomers: list[int]
 
 
 class StaleOptimizer(Rule):
@@ -27,7 +36,8 @@ class StaleOptimizer(Rule):
         "train(model, optimizer)          # the new layer never moves",
         fix="Build the optimizer after the model has its final layers and device, or add the new parameters "
         "with `optimizer.add_param_group`.",
-        silent="Tensors outside of modules that do get gradients; optimizers of parts that are used later, as "
+        silent="Tensors outside of modules that do get gradients, from a backward or from the program's own hand "
+        "(sharded optimizers, copies of the weights in full precision); optimizers of parts that are used later, as "
         "long as no parameter is left out.",
     )
 
@@ -40,13 +50,29 @@ class StaleOptimizer(Rule):
             for leaf in run.parameters
             if leaf.id not in held and leaf.module is not None and run.ever_got[leaf.id]
         ]
-        for optimizer in run.optimizers if newcomers else ():
-            present = _while_stepping(run, optimizer, newcomers)
-            heirs = {leaf: _heirs(run, leaf, present) for leaf in dict.fromkeys(optimizer.parameters)}
-            orphans = [leaf for leaf, found in heirs.items() if found or _is_homeless(run, leaf)]
-            if orphans:
-                inherited = sorted({heir for leaf in orphans for heir in heirs[leaf]})
-                yield _draft(run, optimizer, orphans, inherited or newcomers)
+        stale = [found for each in run.optimizers if newcomers and (found := _stale(run, each, newcomers))]
+        models: dict[frozenset[str | None], list[Stale]] = {}
+        for each in stale:
+            models.setdefault(frozenset(run.root_of(run.leaves[leaf]) for leaf in each.newcomers), []).append(each)
+        for members in models.values():
+            yield _draft(run, members)
+
+
+def _stale(run: Run, optimizer: Optimizer, newcomers: list[int]) -> Stale | None:
+    if _is_given_gradients(run, optimizer):
+        return None
+    present = _while_stepping(run, optimizer, newcomers)
+    heirs = {leaf: _heirs(run, leaf, present) for leaf in dict.fromkeys(optimizer.parameters)}
+    orphans = [leaf for leaf, found in heirs.items() if found or _is_homeless(run, leaf)]
+    inherited = sorted({heir for leaf in orphans for heir in heirs[leaf]})
+    return Stale(optimizer, orphans, inherited or newcomers) if orphans else None
+
+
+def _is_given_gradients(run: Run, optimizer: Optimizer) -> bool:
+    """Whether the program puts the gradients in place itself: no backward ever writes them, and yet they are new at
+    the steps. So do sharded optimizers, and those that keep a copy of the weights in full precision."""
+    fresh = run.protocol.steps(optimizer.id).has(StepFlag.FRESH)
+    return bool(fresh.any()) and not run.ever_got[list(optimizer.parameters)].any()
 
 
 def _while_stepping(run: Run, optimizer: Optimizer, newcomers: list[int]) -> list[int]:
@@ -78,17 +104,21 @@ def _is_homeless(run: Run, leaf: int) -> bool:
     return parameter.module is None and parameter.kind == "parameter" and not run.ever_got[leaf]
 
 
-def _draft(run: Run, optimizer: Optimizer, orphans: list[int], newcomers: list[int]) -> Draft:
-    names = run.names(newcomers)
+def _draft(run: Run, stale: list[Stale]) -> Draft:
+    """One finding for the optimizers of one model: it was replaced once."""
+    newcomers = sorted({leaf for each in stale for leaf in each.newcomers})
+    orphans = sorted({leaf for each in stale for leaf in each.orphans})
+    names, optimizers = run.names(newcomers), [each.optimizer.name for each in stale]
     rows = np.flatnonzero(run.got[:, newcomers].any(axis=1))
+    steps = "steps" if len(stale) == 1 else "step"
     return Draft(
         severity="error",
-        message=f"{optimizer.name} steps {counted(len(orphans), 'tensor')} that no backward reaches any more, while "
-        f"{listed(names)}, in use now, {'is' if len(names) == 1 else 'are'} in no optimizer",
-        where=Where(parameter=names[0], optimizer=optimizer.name, module=run.leaves[newcomers[0]].module),
-        cause=f"the parameters were replaced after {optimizer.name} was built, or it was built from another model",
+        message=f"{listed(optimizers)} {steps} {counted(len(orphans), 'tensor')} that no backward reaches any more, "
+        f"while {listed(names)}, in use now, {'is' if len(names) == 1 else 'are'} in no optimizer",
+        where=Where(parameter=names[0], optimizer=optimizers[0], module=run.leaves[newcomers[0]].module),
+        cause=f"the parameters were replaced after {optimizers[0]} was built, or it was built from another model",
         fix="build the optimizer after the model is complete, or add the new parameters with add_param_group",
         **run.span(rows),
         parameters=list(dict.fromkeys([*names, *run.names(orphans)])),
-        evidence={"stale": run.names(orphans), "not_optimized": names},
+        evidence={"stale": run.names(orphans), "not_optimized": names, "optimizers": optimizers},
     )

@@ -54,6 +54,10 @@ def _same_optimizer(cause: Finding, effect: Finding) -> bool:
     return cause.where.optimizer is not None and cause.where.optimizer == effect.where.optimizer
 
 
+def _of_its_optimizers(cause: Finding, effect: Finding) -> bool:
+    return effect.where.optimizer in cause.evidence.get("optimizers", ())
+
+
 def _is_cut(cause: Finding, effect: Finding) -> bool:
     """The cause names the call that cut all of the effect's parameters off."""
     return cause.where.op is not None and _covers_parameters(cause, effect)
@@ -77,6 +81,11 @@ def _same_op(cause: Finding, effect: Finding) -> bool:
 def _other_op(cause: Finding, effect: Finding) -> bool:
     """Zeros that come from elsewhere make the units behind look dead."""
     return _shares_parameters(cause, effect) and not _same_op(cause, effect)
+
+
+def _made_by_it(cause: Finding, effect: Finding) -> bool:
+    """The effect's parameters are new leaves that the cut makes of its value in every forward."""
+    return bool(effect.parameters) and set(effect.parameters) <= set(cause.evidence.get("made", ()))
 
 
 def _already_faint(cause: Finding, effect: Finding) -> bool:
@@ -104,8 +113,11 @@ EXPLAINS: tuple[Explanation, ...] = (
     *(Explanation(birth, ("GT702",), _is_log) for birth in _BIRTHS),
     Explanation("GT502", _BIRTHS, _always),
     Explanation("GT405", ("GT402", "GT301"), _shares_parameters),
-    Explanation("GT405", ("GT403", "GT406"), _same_optimizer),
+    Explanation("GT405", ("GT403", "GT406"), _of_its_optimizers),
+    Explanation("GT405", ("GT302",), _shares_parameters),  # nothing moves them, or the zero factor beside them
+    Explanation("GT402", ("GT302",), _shares_parameters),
     Explanation("GT301", ("GT403",), _is_cut),
+    Explanation("GT301", ("GT402",), _made_by_it),
     Explanation("GT403", ("GT301",), _is_no_cut),
     Explanation("GT403", ("GT406", "GT409"), _same_optimizer),
     Explanation("GT404", ("GT403", "GT406"), _same_optimizer),

@@ -171,6 +171,9 @@ class Loop:
     """Least share of the optimizer's steps on used gradients: one in hundreds is a resumed or skipped batch."""
     repeated_share: float = 0.3
     """Share of steps that use the same gradients twice."""
+    unfed_share: float = 0.5
+    """Share of steps with no backward before them, in any part of the program: below half they may be batches that had
+    nothing to learn from."""
     eval_steps: int = 3
     """Steps in a row in eval mode: longer than any probe."""
 

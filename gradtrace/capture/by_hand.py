@@ -1,0 +1,85 @@
+"""Weights that the program moves by itself: plain gradient descent without an optimizer, the climb of SAM.
+
+No hook tells of it. A few leaves are compared across the time between two backwards: the version that torch counts, the
+memory they lie in, and, since changes through `.data` are not counted, a few of their values where those lie in host
+memory. Nothing waits for a device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+LEAVES = 4
+"""Leaves compared, spread over those that a backward wrote to: some of them may be data that wants a gradient."""
+
+VALUES = 8
+"""Values compared of each."""
+
+PROBATION = 32
+"""Backwards after which a program that never moved weights itself is trusted not to."""
+
+Mark = tuple[int, int, bytes]
+
+
+def mark(tensor: Tensor) -> Mark:
+    """Version, address and a few values as bytes (NaN equals itself there): they differ once the tensor is changed."""
+    if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout is not torch.strided:
+        return tensor._version, 0, b""
+    if tensor.device.type != "cpu" or not tensor.is_contiguous():
+        return tensor._version, tensor.data_ptr(), b""
+    values = tensor.detach().view(-1)[:VALUES]
+    return tensor._version, tensor.data_ptr(), bytes(values.view(torch.uint8).tolist())
+
+
+def is_zero(gradient: Tensor) -> bool:
+    """Whether all of a gradient is zero, as after `grad.data.zero_()`, which no version tells; False where asking would
+    wait for a device."""
+    if gradient.device.type != "cpu" or gradient.layout is not torch.strided:
+        return False
+    plain = gradient.detach()
+    first = plain.view(-1)[:VALUES] if plain.is_contiguous() else plain
+    return not bool(first.any()) and not bool(plain.any())
+
+
+class Moves:
+    """The leaves under watch, as the last backward left them. A step of an optimizer ends the watch until the next."""
+
+    def __init__(self) -> None:
+        self._left: dict[int, Mark] = {}
+        self._looked = 0
+
+    @property
+    def watched(self) -> list[int]:
+        """The leaves under watch."""
+        return list(self._left)
+
+    def wrote(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
+        """After a backward that wrote gradients of `numbers`."""
+        self._left.clear()
+        if self._looked >= PROBATION:
+            return
+        self._looked += 1
+        for number in numbers[:: max(1, -(-len(numbers) // LEAVES))]:
+            tensor = tensors[number]
+            if tensor is not None:
+                self._left[number] = mark(tensor)
+
+    def stepped(self) -> None:
+        """An optimizer is about to move weights."""
+        self._left.clear()
+
+    def since(self, tensors: Sequence[Tensor | None]) -> list[int]:
+        """Before a backward: which of the watched leaves were moved since the last one. They are told once."""
+        marks, self._left = self._left, {}
+        found = [
+            number for number, left in marks.items() if (tensor := tensors[number]) is not None and mark(tensor) != left
+        ]
+        if found:
+            self._looked = 0
+        return found

@@ -1,0 +1,161 @@
+"""What becomes of each gradient between the backward that writes it and the step that uses it.
+
+All facts are read on the host: whether a `.grad` is there, whether it is the object and version that the last step left
+behind. Nothing waits for a device.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gradtrace.capture import private
+from gradtrace.capture.by_hand import Moves, is_zero
+from gradtrace.model import StepFlag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torch import Tensor
+
+    from gradtrace.capture.registry import Registry
+
+_NONE = (0, 0)
+
+
+def _state(tensor: Tensor | None) -> tuple[int, int]:
+    """Identity and version of a tensor's `.grad`."""
+    gradient = None if tensor is None else tensor.grad
+    return _NONE if gradient is None else (id(gradient), gradient._version)
+
+
+class GradientLedger:
+    """What became of each parameter's gradient since the last step of its optimizer."""
+
+    def __init__(self, registry: Registry, on_moved: Callable[[StepFlag], None]) -> None:
+        self._registry = registry
+        self._on_moved = on_moved
+        self._moves = Moves()
+        self._moved: list[int] | None = None
+        """Leaves that the program moved by itself since the last backward; None where it moved none."""
+        self.fresh: set[int] = set()
+        self.stale: set[int] = set()
+        self.cleared: set[int] = set()
+        self._left: dict[int, tuple[int, int]] = {}
+        self._settled: dict[int, tuple[int, int] | None] = {}
+        """How the last step or `zero_grad` left each `.grad`; None where that was not looked at."""
+        self._written: tuple[int, int] | None = None
+        """One parameter that the last backward gave a gradient, and the identity of its `.grad`."""
+        self._cleared_at: dict[int, int] = {}
+        self._as_written: dict[int, tuple[int, int]] = {}
+        """How the last backward left the `.grad` of the leaves watched for moves."""
+
+    def leftovers(self, tensors: Sequence[Tensor | None]) -> list[int]:
+        """Before a backward: parameters whose `.grad` is still what the last step used."""
+        found = []
+        for number, (identity, version) in list(self._left.items()):
+            tensor = tensors[number]
+            gradient = None if tensor is None else tensor.grad
+            if gradient is not None and _state(tensor) == (identity, version) and not is_zero(gradient):
+                found.append(number)
+            else:
+                del self._left[number]
+        return found
+
+    def before_backward(self, tensors: Sequence[Tensor | None]) -> list[int]:
+        """`leftovers`, once gradients that the program cleared and weights that it moved by hand are noticed."""
+        found = self.leftovers(tensors)
+        if self.fresh:
+            self.notice_cleared(tensors)
+        moved = self._moves.since(tensors)
+        if moved:
+            self._moved = [number for number in moved if self._is_uncleared(number, tensors[number])]
+        return found
+
+    def _is_uncleared(self, number: int, tensor: Tensor | None) -> bool:
+        """Whether a `.grad` is what the last backward left there."""
+        gradient = None if tensor is None else tensor.grad
+        return gradient is not None and _state(tensor) == self._as_written.get(number) and not is_zero(gradient)
+
+    def wrote(self, numbers: Sequence[int], leftovers: Sequence[int]) -> None:
+        """After a backward that wrote gradients of `numbers`."""
+        self.fresh.update(numbers)
+        if len(numbers):
+            self._written = (numbers[0], _state(self._registry.tensor(numbers[0]))[0])
+        self._tell_moved(numbers)
+        added_to = set(leftovers).intersection(numbers)
+        self.stale |= added_to
+        for number in added_to:
+            self._left.pop(number, None)
+        self._watch(numbers)
+
+    def _tell_moved(self, numbers: Sequence[int]) -> None:
+        moved, self._moved = self._moved, None
+        if moved is not None:
+            self._on_moved(StepFlag.STALE if not set(moved).isdisjoint(numbers) else StepFlag(0))
+
+    def _watch(self, numbers: Sequence[int]) -> None:
+        tensors = self._registry.tensors()
+        self._moves.wrote(numbers, tensors)
+        self._as_written = {number: _state(tensors[number]) for number in self._moves.watched}
+
+    def notice_cleared(self, tensors: Sequence[Tensor | None]) -> None:
+        """Gradients that were set to None by hand since they were written."""
+        gone = [number for number in self.fresh if (tensor := tensors[number]) is None or tensor.grad is None]
+        self.clear(gone)
+
+    def clear(self, numbers: Sequence[int], zeroed: Sequence[Tensor | None] = ()) -> None:
+        """`zero_grad` over these parameters; `zeroed` are all tensors where it left zeros instead of None."""
+        self._settled.update((number, _state(zeroed[number]) if zeroed else _NONE) for number in numbers)
+        if not (self.fresh or self.stale or self._left):
+            return
+        gone = set(numbers)
+        lost = gone & self.fresh
+        self.cleared |= lost
+        self.fresh -= lost
+        self.stale -= gone
+        if lost:
+            now = private.sequence_nr()
+            for number in lost:
+                self._cleared_at[number] = now
+        for number in gone & self._left.keys():
+            del self._left[number]
+
+    def has_new(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> bool:
+        """Whether some `.grad` of these was written since the last step: by a backward, or by the program's hand."""
+        return not self.fresh.isdisjoint(numbers) or any(
+            (settled := self._settled.get(number, _NONE)) is not None
+            and _state(tensors[number]) not in (settled, _NONE)
+            for number in numbers
+        )
+
+    def flags(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> StepFlag:
+        """The facts about a step over these parameters, before it."""
+        owned = set(numbers)
+        flags = StepFlag(0)
+        if self.has_new(numbers, tensors):
+            flags |= StepFlag.FRESH
+        if owned & self.stale:
+            flags |= StepFlag.STALE
+        if self._written is not None and self._written[0] in owned:
+            number, identity = self._written
+            if _state(tensors[number])[0] not in (identity, 0):
+                flags |= StepFlag.BY_HAND
+        lost = owned & self.cleared
+        if lost and not flags & StepFlag.FRESH:
+            flags |= StepFlag.CLEARED
+            if private.sequence_nr() > max(self._cleared_at.get(number, 0) for number in lost):
+                flags |= StepFlag.FORWARD_SINCE_CLEAR
+        return flags
+
+    def stepped(self, numbers: Sequence[int], watched: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
+        """After a step over these parameters: their gradients are used up."""
+        owned = set(numbers)
+        self._moves.stepped()
+        self.fresh -= owned
+        self.stale -= owned
+        self.cleared -= owned
+        self._settled.update(dict.fromkeys(owned))
+        for number in watched:
+            state = self._settled[number] = _state(tensors[number])
+            if state != _NONE:
+                self._left[number] = state
