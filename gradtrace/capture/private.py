@@ -14,6 +14,7 @@
 | `torch._dynamo.utils.counters`, `Module._compiled_call_impl` | whether `torch.compile` is at work | 2.6, 2.13 |
 | `torch._dynamo.output_graph.OutputGraph.call_user_compiler`, `meta` of its FX nodes | the ops of a region | 2.13 |
 | `torch._dynamo.utils.graph_break_reasons`, `CompiledFunction.metadata` | graph breaks; what a region changes | 2.13 |
+| `torch._dynamo.eval_frame.cached_backends` | whether `torch.compile` was called | 2.6, 2.13 |
 | `Tensor._post_accumulate_grad_hooks` | gradients that the program's own hooks use up | 2.13 |
 | `torch.nn.utils.clip_grad._clip_grads_with_norm_`, `_get_total_norm` | clipping, however it was imported | 2.6, 2.13 |
 
@@ -226,9 +227,12 @@ def patch_compiler(wrap: Callable[[Callable[..., Any]], Callable[..., Any]]) -> 
 
 
 def never_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, or where there is a compiler one that it neither compiles nor looks into."""
+    """The function, or where `torch.compile` was called one that the compiler neither compiles nor looks into, which
+    costs some microseconds a call."""
     disable = getattr(sys.modules.get("torch._dynamo"), "disable", None)
-    return function if disable is None else disable(function)
+    backends = getattr(sys.modules.get("torch._dynamo.eval_frame"), "cached_backends", None)
+    is_idle = backends is not None and not any(map(callable, backends.values()))
+    return function if disable is None or is_idle else disable(function)
 
 
 def before_compiling(then: Callable[[], None]) -> Callable[[], None]:
