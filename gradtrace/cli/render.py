@@ -11,7 +11,19 @@ import click
 from gradtrace.cli.options import Extensible, added_formats, trace_argument
 from gradtrace.cli.output import write
 
-FORMATS = ("svg", "png", "pdf", "dot", "json", "graphml", "gexf", "mermaid", "html", "model_explorer")
+FORMATS = (
+    "svg",
+    "png",
+    "pdf",
+    "dot",
+    "json",
+    "graphml",
+    "gexf",
+    "mermaid",
+    "html",
+    "model_explorer",
+    "model_explorer_data",
+)
 _BINARY = ("png", "pdf")
 
 
@@ -32,6 +44,17 @@ def _depth(value: str) -> str | int:
     "--backward", type=int, default=-1, metavar="N", help="The graph of backward N; negative counts from the end."
 )
 @click.option("--depth", type=_depth, default="auto", metavar="N|auto|full", help="Module levels to open.")
+@click.option(
+    "--boxes", "budget", type=click.IntRange(min=1), metavar="N", help="Boxes for --depth auto, by default 60."
+)
+@click.option("--modules", metavar="A,B", help="Fold exactly these modules into boxes.")
+@click.option("--findings", "only_findings", is_flag=True, help="Open what findings are about, fold all else.")
+@click.option(
+    "--calls",
+    type=click.Choice(["together", "apart"]),
+    default="together",
+    help="Calls of one module as one box, as long as they are alike, or one box each.",
+)
 @click.option("--focus", metavar="MODULE", help="This module, and its neighbours as boxes.")
 @click.option("--path", metavar="FROM:TO", help="Only what lies on the way between two nodes or modules.")
 @click.option(
@@ -51,7 +74,9 @@ def _depth(value: str) -> str | int:
 @click.option("--rankdir", type=click.Choice(["TB", "LR", "BT", "RL"]), default="TB", help="Where the gradient runs.")
 @click.option("--rank", type=click.IntRange(min=0), help="Of a folder of ranks.")
 @trace_argument
-def command(trace: Path, out: Path | None, format: str | None, backward: int, **options: Any) -> None:
+def command(
+    trace: Path, out: Path | None, format: str | None, backward: int, modules: str | None, **options: Any
+) -> None:
     """Draw the autograd graph behind a backward of TRACE, with the gradients that flowed through it.
 
     Without -o the document goes to standard output.
@@ -60,6 +85,7 @@ def command(trace: Path, out: Path | None, format: str | None, backward: int, **
     from gradtrace.renderers.graph import choose_format
 
     to_stdout = out is None or str(out) == "-"
+    options["modules"] = None if modules is None else [name.strip() for name in modules.split(",")]
     kind = choose_format("graph.svg" if to_stdout else out, format)
     if to_stdout and kind in _BINARY and sys.stdout.isatty():
         raise click.UsageError(f"a {kind} does not go to a terminal; name a file with -o", click.get_current_context())

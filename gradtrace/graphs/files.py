@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gradtrace.collector import paused_collector
 from gradtrace.errors import GradtraceError
 from gradtrace.graphs import gexf, graphml
 from gradtrace.graphs.codec import decode, encode
-from gradtrace.collector import paused_collector
 from gradtrace.graphs.columns import SCHEMA, build, check_version
 from gradtrace.graphs.types import Graph
 

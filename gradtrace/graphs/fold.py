@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+from gradtrace.collector import paused_collector
 from gradtrace.errors import GradtraceError
 from gradtrace.graphs.aliases import find_aliases
 from gradtrace.graphs.calls import Stretch, call_norms, group_calls
-from gradtrace.collector import paused_collector
 from gradtrace.graphs.contract import contract
 from gradtrace.graphs.health import with_health
 from gradtrace.graphs.infer import infer_modules

@@ -76,7 +76,8 @@ def with_health(graph: Graph) -> Graph:
     """A copy of `graph` whose nodes and edges carry `health`, and the graph `level`; `graph` itself where it has them.
 
     A node at which an illness begins carries it as `onset`, and as `onset_gain` what that op alone makes of the
-    gradient (None where the gradient fades little by little).
+    gradient (None where the gradient fades little by little). Each edge to a parameter that several ops use carries the
+    parameter's name as `use_of`: its norm is that use's share.
     The `gain` of an op that uses parameters then counts what the op hands on, not what the parameters take. A leaf, and
     the views between it and its op, count as starved only where that op is starved too: the gradient of a bias in front
     of a normalisation is zero but for rounding, in a net that learns well.
@@ -90,6 +91,7 @@ def with_health(graph: Graph) -> Graph:
         facts["health"] = found.health(facts.get("grad_norm"), facts.get("nonfinite"))
     for _, _, facts in result.edges(data=True):
         facts["health"] = found.health(facts.get("grad_norm"))
+    _name_uses(result)
     taken = tails(result, PARAMETERS)
     ends = taken | tails(result, INPUTS)
     _excuse(result, ends)
@@ -98,6 +100,13 @@ def with_health(graph: Graph) -> Graph:
         for node, onset in find_onsets(result, found.level, ends).items():
             result.nodes[node].update(onset=onset.health, onset_gain=onset.gain)
     return result
+
+
+def _name_uses(graph: Graph) -> None:
+    for leaf, facts in graph.nodes(data=True):
+        if facts.get("kind") in PARAMETERS and len(graph.pred[leaf]) > 1:
+            for _, _, edge in graph.in_edges(leaf, data=True):
+                edge["use_of"] = facts.get("name")
 
 
 def _excuse(graph: Graph, ends: set[int]) -> None:

@@ -103,5 +103,6 @@ def merge_edges(parts: Sequence[Facts]) -> Facts:
         "dtype": first.get("dtype") if all(part.get("dtype") == first.get("dtype") for part in parts) else None,
         "grad_norm": root_sum_square(part.get("grad_norm") for part in parts),
         "health": worst(part.get("health", "none") for part in parts),
+        "use_of": first.get("use_of") if all(part.get("use_of") == first.get("use_of") for part in parts) else None,
         "count": sum(part.get("count", 1) for part in parts),
     }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 PICTURES = ("svg", "png", "pdf")
 DATA = ("json", "graphml", "gexf")
-FORMATS = (*PICTURES, "dot", *DATA, "mermaid", "html", "model_explorer")
+FORMATS = (*PICTURES, "dot", *DATA, "mermaid", "html", "model_explorer", "model_explorer_data")
 
 ENDINGS = {"gv": "dot", "mmd": "mermaid", "htm": "html"}
 """File endings that differ from the name of their format."""
@@ -39,26 +39,35 @@ def render_graph(
     engine: str | None = None,
     calls: str = "together",
     unreached: Sequence[Unreached] = (),
+    modules: Sequence[str] | None = None,
+    budget: int | None = None,
+    only_findings: bool = False,
 ) -> str | bytes | Path:
     """Draw `graph`; write it to `out` and return that path, or return the document (bytes for png and pdf, else text).
 
     `format` is one of FORMATS or one that a plugin adds; by default the ending of `out` decides. `depth` is "auto"
-    (folded by module to what fits a page), "full", or the number of module levels to show. `focus` is the dotted name
+    (folded by module to at most `budget` boxes, about 60), "full", or the number of module levels to show; `modules`
+    folds exactly those, `only_findings` all but the modules around what is ill. `focus` is the dotted name
     of a module, `path` is "FROM:TO" (names or ids; "loss" or nothing before the colon is the loss). `color` is
     gradient, gain, time, memory or none. `findings` are marked where they lie. `engine` names a system graphviz; the
     default is the bundled one. `calls` shows the calls of a module "together" or "apart". `unreached` are parameters
     that have no node since no gradient reaches them; pictures show where they are cut off.
 
-    The data formats (json, graphml, gexf, model_explorer) hold the graph unfolded unless `depth`, `focus` or `path` ask
-    for less.
+    The data formats (json, graphml, gexf, model_explorer and its node data) hold the graph unfolded unless an option
+    asks for less.
+
     Raises GradtraceError for an unknown option or name, MissingToolError where the format needs a missing program.
     """
     chosen = choose_format(out, format)
-    _check(depth, rankdir)
+    _check(depth, rankdir, budget)
     writer = _writer(chosen)
+    from gradtrace.graphs.fold import BUDGET
     from gradtrace.renderers.drawing.view import View
 
-    view = View(depth, focus, path, calls, tuple(findings), color, rankdir, engine, tuple(unreached))
+    view = View(
+        depth, focus, path, calls, tuple(findings), color, rankdir, engine, tuple(unreached),
+        None if modules is None else tuple(modules), budget or BUDGET, only_findings,
+    )  # fmt: skip
     document = writer(graph, view)
     if out is None:
         return document
@@ -86,7 +95,9 @@ def choose_format(out: str | Path | None, format: str | None) -> str:
     return chosen
 
 
-def _check(depth: int | str, rankdir: str) -> None:
+def _check(depth: int | str, rankdir: str, budget: int | None) -> None:
+    if budget is not None and budget < 1:
+        raise GradtraceError(f"budget is {budget}, expected a number of boxes")
     if not (depth in ("auto", "full") or (isinstance(depth, int) and not isinstance(depth, bool) and depth > 0)):
         raise GradtraceError(f"depth is {depth!r}, expected 'auto', 'full' or a number of module levels")
     if rankdir not in RANKDIRS:
@@ -104,6 +115,7 @@ def _writer(format: str) -> Callable[[Graph, View], str | bytes]:
         "mermaid": writers.mermaid,
         "html": writers.page,
         "model_explorer": writers.model_explorer,
+        "model_explorer_data": writers.model_explorer_data,
     }
     return table[format] if format in table else _added(format)
 

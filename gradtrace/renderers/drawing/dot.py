@@ -12,7 +12,7 @@ from gradtrace.graphs.types import PARAMETERS, Facts, Graph
 from gradtrace.renderers.drawing import palette
 from gradtrace.renderers.drawing.clusters import Cluster, clusters
 from gradtrace.renderers.drawing.escape import html, quoted
-from gradtrace.renderers.drawing.labels import edge_tooltip, label, relative, tooltip
+from gradtrace.renderers.drawing.labels import edge_tooltip, label, relative, share_text, tooltip
 from gradtrace.renderers.drawing.layered import Positions
 from gradtrace.renderers.drawing.legend import heading
 from gradtrace.renderers.drawing.look import look
@@ -161,5 +161,10 @@ def _edge(graph: Graph, source: int, target: int, facts: Facts, scale: Scale, *,
         "tooltip": quoted(text),
         **({"minlen": "0"} if aside else {"weight": "8"}),
         **(_CUT_EDGE | {"label": quoted(facts["cut"])} if facts.get("cut") else {}),
+        **(
+            {"label": quoted(share), "fontcolor": quoted(palette.MUTED)}
+            if (share := share_text(graph, target, facts))
+            else {}
+        ),
     }
     return attributes if style == "solid" else attributes | {"style": style}

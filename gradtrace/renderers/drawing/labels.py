@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 
 from gradtrace.graphs.modules import local_name
-from gradtrace.graphs.types import LEAVES, Facts, op_name
+from gradtrace.graphs.types import LEAVES, Facts, Graph, op_name
 from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.bars import bars
 from gradtrace.renderers.drawing.escape import html, plain
@@ -74,14 +74,15 @@ def _title(facts: Facts, frame: str) -> str:
 def _onset_rows(facts: Facts, scale: Scale) -> Iterable[str]:
     """A band that says that an illness begins here."""
     if facts.get("onset") and scale.color == "gradient":
-        band, text = palette.HEALTH[facts["onset"]].ink, html(_onset(facts))
+        band, text = palette.HEALTH[facts["onset"]].ink, html(onset_text(facts))
         yield (
             f'<tr><td align="left" bgcolor="{band}"><font point-size="10" color="{palette.PAGE}">'
             f"<b>{text}</b></font></td></tr>"
         )
 
 
-def _onset(facts: Facts) -> str:
+def onset_text(facts: Facts) -> str:
+    """What begins at a box, in a few words."""
     sudden = facts.get("onset_gain") is not None
     by = f": \u00d7{numbers.norm(facts['onset_gain'])}"
     return {
@@ -246,6 +247,14 @@ def _or_none(value: float | None) -> str | None:
     return None if value is None else f"{value:.6g}"
 
 
+def share_text(graph: Graph, target: int, facts: Facts) -> str | None:
+    """What one use of a shared parameter brings it; None for any other edge, and where it was not measured."""
+    name, norm = facts.get("use_of"), facts.get("grad_norm")
+    if name is None or norm is None:
+        return None
+    return f" {numbers.norm(norm)}" if graph.nodes[target].get("name") == name else f" {name} {numbers.norm(norm)}"
+
+
 def edge_tooltip(source: Facts, target: Facts, facts: Facts) -> str:
     """What flows along an edge."""
     lines = [f"{title(source)} \u2192 {title(target)}"]
@@ -253,6 +262,8 @@ def edge_tooltip(source: Facts, target: Facts, facts: Facts) -> str:
         lines.append(f"gradient norm: {facts['grad_norm']:.6g} ({facts.get('health', 'ok')})")
     if facts.get("shape") is not None:
         lines.append(f"shape: {numbers.shape(facts['shape'])} {facts.get('dtype') or ''}".rstrip())
+    if facts.get("use_of"):
+        lines.append(f"one of several uses of {facts['use_of']}")
     if facts.get("count", 1) > 1:
         lines.append(f"{facts['count']} edges")
     return "\n".join(lines)

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from gradtrace.graphs.health import with_health
 from gradtrace.graphs.types import Facts, Graph
+from gradtrace.graphs.unreached import CUT
 from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.clusters import Cluster, clusters
 from gradtrace.renderers.drawing.escape import mermaid
-from gradtrace.renderers.drawing.labels import relative, title
+from gradtrace.renderers.drawing.labels import onset_text, relative, title
 from gradtrace.renderers.drawing.legend import subtitle
 
 _BRACKETS = {"parameter": ("([", "])"), "input": ("([", "])"), "module": ("[[", "]]"), "ops": ("[[", "]]")}
@@ -59,11 +60,15 @@ def _node(node: int, facts: Facts, frame: str) -> str:
     text = mermaid(title(facts, frame) + repeats, 60)
     if facts.get("grad_norm") is not None:
         text += f"<br/>grad {mermaid(numbers.norm(facts['grad_norm']))}"
+    if facts.get("onset"):
+        text = f"{mermaid(onset_text(facts).upper())}<br/>{text}"
     style = _style(facts)
     return f'n{node}{left}"{text}"{right}' + (f":::{style}" if style else "")
 
 
 def _style(facts: Facts) -> str | None:
+    if facts["kind"] == "unreached":
+        return CUT
     if facts["health"] in palette.HEALTH and facts["health"] != "none":
         return str(facts["health"])
     return {"parameter": "leaf", "input": "leaf", "root": "root"}.get(facts["kind"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from gradtrace.graphs.health import with_health
@@ -10,14 +11,37 @@ from gradtrace.graphs.types import LEAVES, Facts, Graph
 from gradtrace.renderers.drawing import palette
 from gradtrace.renderers.drawing.clusters import scope
 from gradtrace.renderers.drawing.labels import title, tooltip
+from gradtrace.renderers.drawing.scale import Scale, scale_of
 
 
 def to_model_explorer(graph: Graph) -> str:
     """One graph in one collection; the gradient's way is kept, so edges run from the loss to the parameters."""
     graph = with_health(graph)
-    name = f"backward {graph.graph.get('backward')}"
-    document = [{"label": "gradtrace", "graphs": [{"id": name, "nodes": [_node(graph, node) for node in graph]}]}]
-    return json.dumps(document, indent=1) + "\n"
+    nodes = [_node(graph, node) for node in graph]
+    return json.dumps([{"label": "gradtrace", "graphs": [{"id": _name(graph), "nodes": nodes}]}], indent=1) + "\n"
+
+
+def _name(graph: Graph) -> str:
+    return f"backward {graph.graph.get('backward')}"
+
+
+def to_node_data(graph: Graph) -> str:
+    """What Model Explorer loads as node data over the graph of `to_model_explorer`: the gradient norm at each node, in
+    gradtrace's colours. A norm that is not finite is text, as JSON has no number for it."""
+    graph = with_health(graph)
+    scale = scale_of(graph, "gradient")
+    results = {
+        str(node): {"value": norm if math.isfinite(norm) else str(norm), "bgColor": _colour(scale, facts)}
+        for node, facts in graph.nodes(data=True)
+        if (norm := facts.get("grad_norm")) is not None
+    }
+    return json.dumps({_name(graph): {"name": "gradient norm", "results": results}}, indent=1) + "\n"
+
+
+def _colour(scale: Scale, facts: Facts) -> str:
+    """The tint of an illness, else a pale shade of the colour that the drawing gives such a gradient."""
+    mark = palette.HEALTH.get(facts["health"])
+    return mark.tint if mark else palette.step(palette.FLOW[:3], scale.share(facts["grad_norm"]))
 
 
 def _node(graph: Graph, node: int) -> dict[str, Any]:

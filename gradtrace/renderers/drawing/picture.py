@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from gradtrace.errors import GradtraceError
 from gradtrace.collector import paused_collector
+from gradtrace.errors import GradtraceError
 from gradtrace.graphs.health import with_health
 from gradtrace.graphs.order import layers
 from gradtrace.graphs.types import Graph

@@ -33,10 +33,10 @@ class Scale:
         if health in palette.HEALTH:
             mark = palette.HEALTH[health]
             return mark.line, {"vanishing": 1.2, "exploding": 4.5, "nan": 2.6}.get(health, 0.8), mark.style
-        share = self._share(facts.get("grad_norm"))
+        share = self.share(facts.get("grad_norm"))
         return palette.step(palette.FLOW, share), round(0.8 + 3.0 * share, 1), "solid"
 
-    def _share(self, norm: float | None) -> float:
+    def share(self, norm: float | None) -> float:
         """0 at the border to vanishing, 1 at the border to exploding."""
         if not norm or self.level is None or not math.isfinite(norm):
             return 0.0

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from gradtrace.errors import GradtraceError
 from gradtrace.graphs.focus import focus, mark
-from gradtrace.graphs.fold import fold
+from gradtrace.graphs.fold import BUDGET, fold
 from gradtrace.graphs.health import with_health
 from gradtrace.graphs.infer import infer_modules
-from gradtrace.graphs.modules import depth_of
+from gradtrace.graphs.modules import depth_of, parent
 from gradtrace.graphs.paths import paths
 from gradtrace.graphs.prune import prune
 from gradtrace.graphs.types import Graph
@@ -30,6 +30,9 @@ class View:
     rankdir: str = "TB"
     engine: str | None = None
     unreached: tuple[Unreached, ...] = ()
+    modules: tuple[str, ...] | None = None
+    budget: int = BUDGET
+    only_findings: bool = False
 
     def cut(self, graph: Graph) -> Graph:
         """The part of `graph` that is looked at, with health and findings, not yet folded."""
@@ -49,19 +52,34 @@ class View:
 
     def asked(self, graph: Graph) -> Graph:
         """`graph` itself, unless an option asks for less: what data formats hold."""
-        if (self.depth, self.focus, self.path) == ("auto", None, None):
-            return graph
-        return self.shown(graph) if isinstance(self.depth, int) else self.cut(graph)
+        if self.modules is not None or self.only_findings or isinstance(self.depth, int):
+            return self.shown(graph)
+        return graph if (self.depth, self.focus, self.path) == ("auto", None, None) else self.cut(graph)
 
     def shown(self, graph: Graph) -> Graph:
         """The nodes that are drawn."""
         part = self.cut(graph)
+        if self.only_findings:
+            return prune(fold(part, depth=1, calls=self.calls, opened=_places(part)))
+        if self.modules is not None:
+            return prune(fold(part, modules=self.modules, calls=self.calls))
         if self.depth == "full":
             return part
         if isinstance(self.depth, int):
             below = depth_of(self.focus) if self.focus else 0
             return prune(fold(part, depth=self.depth + below, calls=self.calls))
-        return fold(part, calls=self.calls)
+        return fold(part, budget=self.budget, calls=self.calls)
+
+
+def _places(graph: Graph) -> set[str]:
+    """The modules around what findings are about and around where an illness begins.
+
+    Raises GradtraceError where there is nothing of the kind.
+    """
+    nodes = [facts for facts in graph.nodes.values() if facts.get("findings") or facts.get("onset")]
+    if not nodes:
+        raise GradtraceError("no finding is about this graph, and its gradient is well; render it without findings")
+    return {around for facts in nodes if (around := parent(facts.get("module") or ""))}
 
 
 def split_path(path: str | tuple[str, str]) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gradtrace.graphs.files import dump_graph
 from gradtrace.graphs.types import Graph
 from gradtrace.renderers.drawing.mermaid import to_mermaid
-from gradtrace.renderers.drawing.model_explorer import to_model_explorer
+from gradtrace.renderers.drawing.model_explorer import to_model_explorer, to_node_data
 from gradtrace.renderers.drawing.page import to_page
 from gradtrace.renderers.drawing.picture import dot_text, draw
 from gradtrace.renderers.drawing.view import View
@@ -40,3 +40,8 @@ def page(graph: Graph, view: View) -> str:
 def model_explorer(graph: Graph, view: View) -> str:
     """Model Explorer's JSON; it folds by itself, so the graph is whole unless the view asks for less."""
     return to_model_explorer(view.asked(graph))
+
+
+def model_explorer_data(graph: Graph, view: View) -> str:
+    """Model Explorer's node data: the gradient norms, to be loaded on top of the graph that `model_explorer` writes."""
+    return to_node_data(view.asked(graph))
