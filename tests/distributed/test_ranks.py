@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,30 @@ def test_a_launcher_around_gradtrace_run(tmp_path, gradtrace_process):
     assert done.stdout == "trained\n"
     assert done.stderr.count("next: gradtrace show ranks") == 1
     assert len(gradtrace.load(tmp_path / "ranks").recordings) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inside", [True, False], ids=["inside", "around"])
+def test_accelerate_launch(tmp_path, gradtrace_process, inside):
+    pytest.importorskip("accelerate")
+    launcher = ["-m", "accelerate.commands.launch", "--num_processes=2", "--num_machines=1", "--mixed_precision=no"]
+    # "Multi-GPU" is what starts several processes here; there being no GPU, they talk by gloo.
+    launcher += ["--dynamo_backend=no", "--multi_gpu", f"--main_process_port={_free_port()}"]
+    program = PROGRAMS / "accelerated.py"
+    traced = ["-m", "gradtrace", "run", "-o", "ranks", program]
+    command = ["-o", "ranks", *launcher, program] if inside else ["--no-children", *launcher, *traced]
+    done = gradtrace_process("run", *command, env={**os.environ, "ACCELERATE_USE_CPU": "true"})
+    assert (done.stdout, done.returncode) == ("trained\n", 0)
+    assert done.stderr.count("no findings in 4 backwards") == 1
+    assert done.stderr.count("next: gradtrace show ranks") == 1
+    trace = gradtrace.load(tmp_path / "ranks")
+    assert [len(recording) for recording in trace.recordings] == [4, 4]
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
 
 
 def test_a_nan_of_one_rank_names_the_rank(launch):
