@@ -65,6 +65,7 @@ evaluate: $(VENV)/.dev ## the verdicts on known faults and healthy programs
 bench: $(VENV)/.dev ## what tracing costs
 	$(BIN)/python benchmarks/overhead.py
 	$(BIN)/python benchmarks/graph.py
+	$(BIN)/python benchmarks/reading.py
 
 docs: $(VENV)/.dev ## the command line reference, and the pages in docs/_build
 	$(BIN)/python scripts/cli_reference.py
