@@ -118,14 +118,11 @@ def _from_event(run: Run, event: Event) -> Birth | None:
 
 
 def _took_bad_data(run: Run, event: Event) -> bool:
-    """Whether the op that gave a NaN had been given one: by the batch, since nothing but weights lies behind it."""
-    saved = (event.payload.get("evidence") or {}).get("saved") or {}
-    bad = any(
-        not math.isfinite(float(limit))
-        for name in _OPERANDS
-        if name in saved
-        for limit in (saved[name]["min"], saved[name]["max"])
-    )
+    """Whether the op that gave a NaN had been given a bad value: by the batch, if nothing but weights is behind it."""
+    facts = event.payload.get("evidence") or {}
+    saved = facts.get("saved") or {}
+    operands = [*(facts.get("inputs") or ()), *(saved[name] for name in _OPERANDS if name in saved)]
+    bad = any(not math.isfinite(float(operand[end])) for operand in operands for end in ("min", "max"))
     layout = _layout(run, event.backward) if bad else None
     return layout is not None and any(
         node.op == event.payload.get("op")
@@ -159,7 +156,11 @@ def _is_consequence(run: Run, birth: Birth, births: Iterable[Birth]) -> bool:
 
 
 def _scaler_copes(run: Run, backward: int) -> bool:
-    """Whether a GradScaler multiplied the loss, and either gets over the overflow later or is still on its way down."""
+    """Whether a GradScaler multiplied the loss, and either gets over the overflow later or is still on its way down.
+
+    It is on its way after a few overflows in a row, and for as long as its scale is above what is small for a scale:
+    from an absurd start it may take fifty.
+    """
     row = run.row_of(backward)
     if row is None or not run.has_flag(BackwardFlag.SCALED)[row]:
         return False
@@ -168,8 +169,10 @@ def _scaler_copes(run: Run, backward: int) -> bool:
     later = np.flatnonzero(run.has_flag(BackwardFlag.SCALED) & (run.numbers > backward))
     if run.finite[later].any():
         return True
-    sick = run.has_flag(BackwardFlag.SCALED) & ~run.finite
-    return int(sick.sum()) < run.thresholds.scaler.streak
+    scaled = np.flatnonzero(run.has_flag(BackwardFlag.SCALED))
+    limits = run.thresholds.scaler
+    streak = int(np.argmax(run.finite[scaled][::-1])) if run.finite[scaled].any() else len(scaled)
+    return streak < limits.streak or float(run.rows["loss_scale"][scaled[-1]]) > limits.settled
 
 
 def _from_statistics(run: Run) -> Iterable[Birth]:

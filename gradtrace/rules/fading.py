@@ -60,6 +60,11 @@ class Fade:
         self.ops, self.modules = flow.shares()
         self.starved = flow.starved()
 
+    @property
+    def worst_module(self) -> str | None:
+        """The module that loses most; None where no op is known to be of one."""
+        return self.modules.most_common(1)[0][0] if self.modules else None
+
 
 def persists(low: Mask, decades: Floats, run: Run) -> bool:
     """Whether the gap is there in the last measured backwards and is not about to close."""
@@ -121,16 +126,15 @@ def _reuses_weights(flow: Flow, calls: int) -> bool:
     return any(len(flow.layout.users(place)) > calls / 2 for place in flow.layout.leaves.values())
 
 
-def is_gated(flow: Flow, modules: Counter[str]) -> bool:
-    """Whether what loses most is a gated cell: an LSTM, a GRU, or hand-made with a sigmoid that multiplies."""
-    worst = modules.most_common(1)[0][0] if modules else None
-    if any((node.module_type or "").startswith(_GATED) for node in flow.nodes if node.module == worst):
+def is_gated(flow: Flow, module: str | None) -> bool:
+    """Whether a module is a gated cell: an LSTM, a GRU, or hand-made with a sigmoid that multiplies."""
+    if any((node.module_type or "").startswith(_GATED) for node in flow.nodes if node.module == module):
         return True
     return any(
         node.op.startswith("Sigmoid")
         and any(flow.nodes[user].op.startswith("Mul") for user in flow.layout.consumers[place])
         for place, node in enumerate(flow.nodes)
-        if node.module == worst
+        if node.module == module
     )
 
 

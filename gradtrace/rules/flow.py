@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +33,9 @@ MAX_SNAPSHOTS = 24
 FADED = 1e-30
 """A norm below which a gradient fades to exact zeros by underflow: float32 ends at 1e-45, and a derivative of 1e-15 is
 usual at the tail of a sigmoid."""
+
+_CELL = 16
+"""Ops from one use of a recurrent weight to the next: an LSTM cell written out takes eleven."""
 
 _SMALLEST = 1e-45
 """What a gradient that underflowed counts as: the smallest float32."""
@@ -163,6 +167,29 @@ class Flow:
         for module, by_call in seen.items():
             if len(by_call) >= self._limits.levels:
                 yield module, np.array([by_call[call] for call in sorted(by_call)])
+
+    def reuses(self) -> Iterator[tuple[str, Floats]]:
+        """For each weight that a chain of ops uses one after the other, as a recurrence inside one call or without any
+        module does: the gradient at each use, first use first."""
+        for name, leaf in self.layout.leaves.items():
+            if len(self.nodes[leaf].shape or ()) < 2:
+                continue
+            users = sorted(self.layout.users(leaf), key=lambda place: -int(self.layout.level[place]))
+            if len(users) >= self._limits.levels and self._is_chain(users):
+                norms = self.norms[users]
+                if (norms >= 0).all():
+                    yield name, norms
+
+    def _is_chain(self, places: list[int]) -> bool:
+        """Whether each of them takes, a few ops later, what the one before it gave."""
+
+        def leads_to(later: int, number: int) -> bool:
+            found = self.layout.nearest(
+                later, wanted=lambda node: node.id == number, through=lambda node: node.kind == "op", hops=_CELL
+            )
+            return found is not None
+
+        return all(leads_to(later, self.nodes[earlier].id) for earlier, later in pairwise(places))
 
     def killers(self, leaf: str) -> list[Node]:
         """The ops that were reached by a gradient and passed on exactly zero towards a leaf whose gradient is zero."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 
 from gradtrace.model import Where
 from gradtrace.rules import fading
+from gradtrace.rules.arrays import Floats
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.fading import Fade
 from gradtrace.rules.flow import Flow
@@ -39,8 +41,9 @@ class VanishingGradient(Rule):
         "steps) get a negligible share of it, and stays so.",
         recognised="g(l) is the largest gradient norm of any activation l ops from the loss. The best of the "
         "farthest quarter is under 1/1000 of the median of the nearest quarter, in three measured "
-        "backwards in a row that end the run. Along the calls of one module the same over calls, at "
-        "1/1,000,000. Or: everything behind one saturated op gets under 1/1000.",
+        "backwards in a row that end the run. Along the calls of one module, or the uses of one recurrent "
+        "weight, the same over calls or uses, at 1/1,000,000. Or: everything behind one saturated op gets under "
+        "1/1000.",
         matters="Early layers keep their random features; long dependencies are not learned. The loss falls a "
         "little, from the last layers alone, and stays there.",
         example="layers = [m for _ in range(20) for m in (nn.Linear(64, 64), nn.Sigmoid())]\n"
@@ -68,6 +71,7 @@ def _explanations(run: Run, flows: list[Flow]) -> Iterator[Draft]:
     if depth is not None and depth.parameters:
         yield depth
     yield from _through_calls(run, flows)
+    yield from _through_reuses(run, flows)
     if depth is not None:
         yield depth
     yield from _through_one_op(run, flows)
@@ -81,20 +85,49 @@ def _through_depth(run: Run, flows: list[Flow]) -> Draft | None:
         return None
     fade = Fade(flows, decades, flows[known[-1]])
     recurrent = not fade.starved or fading.is_recurrent(fade.flow, fade.modules)
-    bearable = fading.is_gated(fade.flow, fade.modules) or decades[known].min() <= limits.time_decades
+    bearable = fading.is_gated(fade.flow, fade.worst_module) or decades[known].min() <= limits.time_decades
     return None if recurrent and bearable else _depth_draft(run, fade)
 
 
 def _through_calls(run: Run, flows: list[Flow]) -> Iterator[Draft]:
+    for module, seen in _lasting(run, flows, Flow.calls):
+        yield _time_draft(run, module, seen, of="call")
+
+
+def _through_reuses(run: Run, flows: list[Flow]) -> Iterator[Draft]:
+    """Recurrences that no calls show: inside one call of a module (`nn.RNN`), or written out without any."""
+    owners = {leaf.name: leaf.module for leaf in run.parameters}
+    for name, seen in _lasting(run, flows, Flow.reuses):
+        draft = _time_draft(run, owners.get(name), seen, of="use")
+        flow = seen[-1].flow
+        starved = flow.starved() or [name]
+        use = flow.nodes[flow.layout.users(flow.layout.leaves[name])[0]]
+        where = replace(draft.where, parameter=starved[0], op=use.op, source=use.source)
+        yield replace(draft, where=where, parameters=starved)
+
+
+class _Fading(NamedTuple):
+    """A measured graph, the gradient at each of many calls or uses in it, first one first, and its decay."""
+
+    flow: Flow
+    norms: Floats
+    decades: float
+
+
+def _lasting(
+    run: Run, flows: list[Flow], series: Callable[[Flow], Iterable[tuple[str, Floats]]]
+) -> Iterator[tuple[str, list[_Fading]]]:
+    """What fades steadily along a series of one name, in graph after graph."""
     limits = run.thresholds.flow
-    by_module: dict[str, list[tuple[Flow, float]]] = {}
+    by_name: dict[str, list[_Fading]] = {}
     for flow in flows:
-        for module, norms in flow.calls():
-            by_module.setdefault(module, []).append((flow, fading.call_decades(norms, limits.share)))
-    for module, seen in by_module.items():
-        decades = np.array([value for _, value in seen])
+        for name, norms in series(flow):
+            fading_here = _Fading(flow, norms, fading.call_decades(norms, limits.share))
+            by_name.setdefault(name, []).append(fading_here)
+    for name, seen in by_name.items():
+        decades = np.array([each.decades for each in seen])
         if fading.persists(decades > limits.time_decades, decades, run):
-            yield _time_draft(run, module, seen)
+            yield name, seen
 
 
 def _through_one_op(run: Run, flows: list[Flow]) -> Iterator[Draft]:
@@ -113,7 +146,7 @@ def _through_one_op(run: Run, flows: list[Flow]) -> Iterator[Draft]:
 def _depth_draft(run: Run, fade: Fade) -> Draft:
     flow, starved = fade.flow, fade.starved
     worst_op = fade.ops.most_common(1)[0][0]
-    worst_module = fade.modules.most_common(1)[0][0] if fade.modules else None
+    worst_module = fade.worst_module
     place = max((p for p in flow.profile.best if flow.nodes[p].op == worst_op), key=lambda p: flow.layout.level[p])
     owner = next((leaf.module for leaf in run.parameters if starved and leaf.name == starved[0]), worst_module)
     cause, fix = _explained(fade, worst_op, worst_module)
@@ -161,33 +194,33 @@ def _explained(fade: Fade, op: str, module: str | None) -> tuple[str, str]:
     return head, _FIXES["other"]
 
 
-def _time_draft(run: Run, module: str, seen: list[tuple[Flow, float]]) -> Draft:
-    flow, decades = seen[-1]
-    norms = dict(flow.calls())[module]
-    source = next((node.source for node in flow.nodes if node.module == module), None)
-    gated = fading.is_gated(flow, Counter({module: 1}))
+def _time_draft(run: Run, module: str | None, seen: list[_Fading], *, of: str) -> Draft:
+    """`of` says what the series counts: "call" of the module or "use" of its weight."""
+    flow, norms, decades = seen[-1]
+    source = next((node.source for node in flow.nodes if node.module == module and node.source), None)
+    gated = fading.is_gated(flow, module)
     faint = norms < 10.0**-run.thresholds.flow.decades * float(np.median(norms[-3:]))
-    shrinks = f"each call shrinks it {factor(10.0 ** (decades / max(len(norms) - 1, 1)))} times"
+    shrinks = f"each {of} shrinks it {factor(10.0 ** (decades / max(len(norms) - 1, 1)))} times"
     return Draft(
         severity="note" if gated or run.learns else "warning",
-        message=f"next to no gradient reaches the first {counted(int(faint.sum()), 'call')} of "
+        message=f"next to no gradient reaches the first {counted(int(faint.sum()), of)} of "
         f"{module_text(module)}: it "
-        f"fades by {factor(10.0**decades)} times over {counted(len(norms), 'call')}",
+        f"fades by {factor(10.0**decades)} times over {counted(len(norms), of)}",
         where=Where(module=module, source=source),
         cause="a gated cell forgets by design" if gated else shrinks,
         fix="start the forget gate open (a bias of 1 or more), or take a loss at more steps"
         if gated
         else "use a gated cell, an orthogonal recurrent matrix, or a loss at every step",
-        first=seen[0][0].backward,
+        first=seen[0].flow.backward,
         last=int(run.numbers[-1]),
         count=len(seen),
         parameters=[leaf.name for leaf in run.parameters if leaf.module == module],
         evidence={
             "decades": decades,
-            "calls": len(norms),
-            "first_call": float(norms[0]),
-            "last_call": float(norms[-1]),
-            "starved_calls": int(faint.sum()),
+            f"{of}s": len(norms),
+            f"first_{of}": float(norms[0]),
+            f"last_{of}": float(norms[-1]),
+            f"starved_{of}s": int(faint.sum()),
         },
     )
 

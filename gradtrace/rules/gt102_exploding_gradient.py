@@ -106,7 +106,7 @@ def _depth_draft(run: Run, flows: list[Flow], growth: Floats) -> Draft:
     )
     swollen = flow.swollen()
     multiplier = _multiplier(flow, place)
-    parameter = swollen[0] if swollen else multiplier
+    parameter = swollen[0] if swollen else multiplier or _largest(run, module)
     subject = multiplier if module is None and multiplier else module_text(module)
     late, early = flow.profile.ends(run.thresholds.flow.share)
     calls = len({node.call for node in flow.nodes if node.module == module})
@@ -145,6 +145,17 @@ def _multiplier(flow: Flow, place: int | None) -> str | None:
     layout = flow.layout
     mine = {name: leaf for name, leaf in layout.leaves.items() if place in layout.users(leaf)}
     return max(mine, key=lambda name: numel(flow.nodes[mine[name]].shape) or 0, default=None)
+
+
+def _largest(run: Run, module: str | None) -> str | None:
+    """The weight in a module that ends with the largest gradient: what the amplifying op itself multiplies by may be
+    no parameter."""
+    if module is None:
+        return None
+    prefix = f"{module}." if module else ""
+    inside = [leaf for leaf in run.parameters if leaf.name.startswith(prefix)]
+    sizes = {leaf.name: float(run.norm[-1, leaf.id]) for leaf in inside if run.got[-1, leaf.id]}
+    return max(sizes, key=lambda name: sizes[name], default=None)
 
 
 def _training_draft(run: Run, rows: Rows, total: Floats, base: float) -> Draft:

@@ -29,7 +29,9 @@ class ClippingDominates(Rule):
         "optimizer.step()",
         fix="Raise the limit to a few times the usual norm, and lower the learning rate to match; normalise "
         "the loss (mean, not sum).",
-        silent="Clipping at 1.0 norms of a few units; hard clipping in the first steps.",
+        silent="Clipping at 1.0 norms of a few units; hard clipping in the first steps. With optimizers of Adam's "
+        "kind a customary limit, a total norm of one or more, is a note however large the norms are (a loss "
+        "summed over a sequence, say): the cut drops out of their updates.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -95,10 +97,11 @@ def _draft(run: Run, call: str, records: Records, ratio: Floats, *, adaptive: bo
     late = float(np.median(ratio[len(ratio) // 2 :]))
     size = "norms" if call == "clip_grad_norm_" else "elements"
     usual = float(np.median(ratio * records["limit"]))
+    harmless = adaptive and call == "clip_grad_norm_" and limit >= run.thresholds.clipping.customary
     effect = "makes all gradients the same size" if adaptive else "sets the size of every update"
     fix = f"raise the limit to about {factor(3 * usual)}"
     return Draft(
-        severity="warning",
+        severity="note" if harmless else "warning",
         message=f"{call}{at_line(source)} cuts {cut:.0%} of {len(ratio):,} steps, by {factor(late)} times in the "
         f"median: the limit {factor(limit)} {effect}",
         where=Where(op=call, source=source),

@@ -34,6 +34,9 @@ _BETWEEN = (
 _TRANSPOSES = ("TBackward", "Transpose", "ToCopy", "Permute")
 _PRODUCTS = ("Addmm", "Mm", "Bmm", "Baddbmm")
 
+_ZERO_STAYS = ("Mul", "NativeDropout", "MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "Mean", "Sum")
+"""Ops between a layer and the next one that make no number of a zero."""
+
 _HOPS = 8
 
 _RECENT = 64
@@ -67,7 +70,10 @@ class DeadUnits(Rule):
 
 
 class Layer(NamedTuple):
-    """A weight whose units are dead: `share` of `units`, seen from backward `first` to `last` in `looks` looks."""
+    """A weight whose units are dead: `share` of `units`, seen from backward `first` to `last` in `looks` looks.
+
+    `fed` names the weights that multiply the zeros of a layer that is all dead: their gradients are zero too.
+    """
 
     leaf: Parameter
     share: float
@@ -77,6 +83,7 @@ class Layer(NamedTuple):
     looks: int
     rectifier: Node | None
     level: int
+    fed: list[str]
 
 
 def _dead_layers(run: Run) -> Iterator[Layer]:
@@ -92,7 +99,8 @@ def _dead_layers(run: Run) -> Iterator[Layer]:
             continue
         if rectifier is None or _is_reached(run, rectifier):
             level = int(layout.level[layout.leaves[leaf.name]]) if layout else 0
-            yield Layer(leaf, *seen, rectifier, level)
+            fed = _fed(layout, rectifier) if layout and rectifier and seen[0] == 1 else []
+            yield Layer(leaf, *seen, rectifier, level, fed)
 
 
 _Seen = tuple[float, int, int, int, int]
@@ -175,16 +183,41 @@ def _rectifier(leaf: Parameter, layouts: list[Layout]) -> tuple[Layout | None, N
     for layout in reversed(layouts):
         place = layout.leaves.get(leaf.name)
         for user in _layer_ops(layout, place) if place is not None else ():
-            found = layout.nearest(
-                user,
-                wanted=lambda node: node.op.startswith(_RECTIFIERS),
-                through=lambda node: is_view(node.op) or node.op.startswith(_BETWEEN) or "Norm" in node.op,
-                hops=_HOPS,
-                up=True,
-            )
+            found = _next_rectifier(layout, user)
             if found is not None:
                 return layout, layout.nodes[found]
     return None, None
+
+
+def _next_rectifier(layout: Layout, layer: int) -> int | None:
+    """The rectifier of a layer's own units: a margin over distances, which a norm reduced, rectifies no unit."""
+    size = numel(layout.nodes[layer].shape)
+
+    def keeps_units(node: Node) -> bool:
+        if "Norm" in node.op:
+            return numel(node.shape) == size
+        return is_view(node.op) or node.op.startswith(_BETWEEN)
+
+    return layout.nearest(
+        layer, wanted=lambda node: node.op.startswith(_RECTIFIERS), through=keeps_units, hops=_HOPS, up=True
+    )
+
+
+def _fed(layout: Layout, rectifier: Node) -> list[str]:
+    """Weights that multiply what the rectifier gives: zeros, where all of its units are dead."""
+    found, stack = set[int](), [place for place, node in enumerate(layout.nodes) if node.id == rectifier.id]
+    while stack:
+        for user in layout.consumers[stack.pop()]:
+            op = layout.nodes[user].op
+            if _multiplies(op):
+                found.add(user)
+            if is_view(op) or op.startswith(_ZERO_STAYS):
+                stack.append(user)
+    return [name for name, place in layout.leaves.items() if found & set(layout.users(place))]
+
+
+def _multiplies(op: str) -> bool:
+    return op.startswith((*_PRODUCTS, "Mul", "Linear")) or "Conv" in op
 
 
 def _draft(run: Run, layers: list[Layer]) -> Draft:
@@ -212,5 +245,6 @@ def _draft(run: Run, layers: list[Layer]) -> Draft:
             "units": worst.units,
             "share": worst.share,
             "layers": {layer.leaf.name: layer.share for layer in layers},
+            "fed_with_zeros": list(dict.fromkeys(name for layer in layers for name in layer.fed)),
         },
     )

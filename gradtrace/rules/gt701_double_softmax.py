@@ -13,6 +13,9 @@ from gradtrace.rules.wording import at_line, module_text
 
 _HOPS = 6
 
+_JOINS = ("Stack", "Cat")
+"""Steps computed one by one and put together before the loss: each still holds probabilities."""
+
 
 class DoubleSoftmax(Rule):
     code = "GT701"
@@ -22,7 +25,7 @@ class DoubleSoftmax(Rule):
         " so softmax is applied twice. (Sigmoid before `binary_cross_entropy_with_logits` is the same "
         "fault for two classes.)",
         recognised="In a recorded graph, LogSoftmax over the same axis as a Softmax that feeds it, with only "
-        "reshaping between.",
+        "reshaping, stacking or joining between.",
         matters="Probabilities differ by at most one, so the loss cannot get near zero and its gradient is weak: "
         "training is slow and stops early.",
         example="probabilities = torch.softmax(model(x), dim=1)\n"
@@ -51,18 +54,22 @@ class DoubleSoftmax(Rule):
 def _hits(run: Run) -> Iterator[Hit]:
     for snapshot, layout in run.flows.structures:
         for place in places(layout, ("LogSoftmax",)):
-            inner = layout.nearest(place, wanted=is_softmax, through=lambda node: is_view(node.op), hops=_HOPS)
+            inner = layout.nearest(place, wanted=is_softmax, through=_keeps_values, hops=_HOPS)
             if inner is not None and _same_axis(layout.nodes[place], layout.nodes[inner]):
                 yield snapshot, layout, place, inner
         for place in places(layout, ("BinaryCrossEntropyWithLogits",)):
             inner = layout.nearest(
                 place,
                 wanted=lambda node: node.op.startswith("Sigmoid"),
-                through=lambda node: is_view(node.op),
+                through=_keeps_values,
                 hops=_HOPS,
             )
             if inner is not None:
                 yield snapshot, layout, place, inner
+
+
+def _keeps_values(node: Node) -> bool:
+    return is_view(node.op) or node.op.startswith(_JOINS)
 
 
 def _same_axis(outer: Node, inner: Node) -> bool:

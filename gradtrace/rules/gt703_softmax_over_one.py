@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from gradtrace.model import Where
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import Layout
-from gradtrace.rules.lints import Hit, axis, is_log_softmax, is_softmax, one_a_line, places, span_of
+from gradtrace.rules.lints import Hit, axis, is_log_softmax, is_softmax, places, span_of
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, module_text
 
@@ -28,26 +28,38 @@ class SoftmaxOverOne(Rule):
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
-        for backwards, (snapshot, layout, _, place) in one_a_line(_hits(run)):
-            node = layout.nodes[place]
-            if _is_longer_elsewhere(run, layout, place):
-                continue
-            open_ways = layout.reached(layout.roots, without={place}.__contains__)
-            starved = [name for name, leaf in layout.leaves.items() if leaf not in open_ways]
-            yield Draft(
-                severity="error" if starved else "note",
-                message=f"{node.op}{at_line(node.source)} ({module_text(node.module)}) runs over an axis of size "
-                "one: its output is "
-                "constant and its gradient zero",
-                where=Where(
-                    module=node.module, op=node.op, source=node.source, parameter=starved[0] if starved else None
-                ),
-                cause=f"the tensor has shape {tuple(node.shape or ())} and the softmax is over axis {axis(node)}",
-                fix="use a sigmoid for a single score, or the axis that holds the classes",
-                **span_of(run, backwards),
-                parameters=starved,
-                evidence={"shape": node.shape, "axis": axis(node), "backward": snapshot.backward},
-            )
+        groups: dict[object, list[Hit]] = {}
+        for hit in _hits(run):
+            node = hit[1].nodes[hit[3]]
+            groups.setdefault(node.source or (node.op, node.module), []).append(hit)
+        for hits in groups.values():
+            _, layout, _, place = hits[0]
+            if not _is_longer_elsewhere(run, layout, place):
+                yield _draft(run, hits)
+
+
+def _draft(run: Run, hits: list[Hit]) -> Draft:
+    """One line may serve several modules; each starves what lies behind it."""
+    behind = list(dict.fromkeys(name for _, layout, _, place in hits for name in _starved(layout, place)))
+    snapshot, layout, _, place = hits[0]
+    node = layout.nodes[place]
+    return Draft(
+        severity="error" if behind else "note",
+        message=f"{node.op}{at_line(node.source)} ({module_text(node.module)}) runs over an axis of size one: its "
+        "output is constant and its gradient zero",
+        where=Where(module=node.module, op=node.op, source=node.source, parameter=next(iter(behind), None)),
+        cause=f"the tensor has shape {tuple(node.shape or ())} and the softmax is over axis {axis(node)}",
+        fix="use a sigmoid for a single score, or the axis that holds the classes",
+        **span_of(run, [hit[0].backward for hit in hits]),
+        parameters=behind,
+        evidence={"shape": node.shape, "axis": axis(node), "backward": snapshot.backward},
+    )
+
+
+def _starved(layout: Layout, place: int) -> list[str]:
+    """Parameters that gradient reaches through this op only."""
+    open_ways = layout.reached(layout.roots, without={place}.__contains__)
+    return [name for name, leaf in layout.leaves.items() if leaf not in open_ways]
 
 
 def _hits(run: Run) -> Iterator[Hit]:

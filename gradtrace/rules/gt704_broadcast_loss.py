@@ -12,13 +12,25 @@ from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, module_text
 
 _LOSSES = ("MseLoss", "SmoothL1Loss", "HuberLoss", "L1Loss", "BinaryCrossEntropy", "KlDiv")
-_DIFFERENCES = ("Sub", "Rsub")
-_ELEMENTWISE = ("Pow", "Abs", "Mul", "Square", "Log", "Exp", "SmoothL1", "Huber", "Sqrt", "Cosh", "Where", "Div", "Neg")
+_PAIRINGS = ("Sub", "Rsub", "Mul", "Div")
+"""What a loss sets a prediction against its target with: a difference, a ratio, a weight, a label times a logarithm."""
+
+_ELEMENTWISE = (
+    *("Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Pow", "Abs", "Square", "Sqrt", "Rsqrt", "Reciprocal"),
+    *("Log", "Exp", "Cosh", "Tanh", "Sigmoid", "Softplus", "Relu", "LeakyRelu", "Elu", "Threshold", "Hardtanh"),
+    *("Clamp", "Minimum", "Maximum", "Where", "MaskedFill", "ToCopy", "SmoothL1", "Huber"),
+)
+"""Ops that leave a table of pairs a table of pairs; `LogSoftmax` over the pairs is caught by `_OVER_PAIRS`."""
+
+_OVER_PAIRS = ("LogSoftmax", "Logsumexp", "Logcumsumexp")
+"""Ops that compare the pairs of a row with each other: rankings, contrasts, attention."""
+
 _REDUCTIONS = ("Mean", "Sum")
 _MEANT = ("Unsqueeze",)
 """Ops that add the axis on purpose: a matrix of pairs."""
 
-_HOPS = 5
+_HOPS = 10
+"""A Huber loss or a clipped ratio written out takes eight ops."""
 
 
 class BroadcastLoss(Rule):
@@ -26,10 +38,11 @@ class BroadcastLoss(Rule):
     name = "broadcast-loss"
     page = Page(
         meaning="Predictions of shape (N, 1) meet targets of shape (N,), or the other way round; broadcasting "
-        "makes an (N, N) table of every prediction against every target.",
-        recognised="In a recorded graph, a difference or loss over an (N, N) tensor one side of which is (N, 1) or "
-        "(N,), N > 1, reduced to the loss by elementwise ops and a sum or mean; without an unsqueeze that"
-        " asks for pairs.",
+        "makes an (N, N) table of every prediction against every target. The same happens to log-probabilities "
+        "and their advantages, and to losses and their weights.",
+        recognised="In a recorded graph, a difference, product, ratio or loss over an (N, N) tensor one side of which "
+        "is (N, 1) or (N,), N > 1, reduced to the loss by elementwise ops and a sum or mean; without an unsqueeze "
+        "that asks for pairs.",
         matters="Each prediction is pulled towards all targets: the model learns the mean of the targets, and the"
         " loss stops at their variance.",
         example="prediction = model(x)                # (64, 1)\nloss = ((prediction - y) ** 2).mean() # y is (64,)",
@@ -59,10 +72,14 @@ class BroadcastLoss(Rule):
 
 
 def _hits(run: Run) -> Iterator[Hit]:
+    """One a reduction: the terms of one loss that broadcast alike are one fault."""
     for snapshot, layout in run.flows.structures:
-        for place in places(layout, (*_DIFFERENCES, "Expand")):
+        losses = set[int]()
+        for place in places(layout, (*_PAIRINGS, "Expand")):
             inner = _broadcast_operand(layout, place)
-            if inner is not None and _becomes_loss(layout, place):
+            loss = _loss_of(layout, place) if inner is not None else None
+            if inner is not None and loss is not None and loss not in losses:
+                losses.add(loss)
                 yield snapshot, layout, place, inner
 
 
@@ -79,15 +96,15 @@ def _broadcast_operand(layout: Layout, place: int) -> int | None:
     return operands[0] if fits and node.kind == "op" and not node.op.startswith(_MEANT) else None
 
 
-def _becomes_loss(layout: Layout, place: int) -> bool:
-    """Whether the table goes into a loss by elementwise ops and one reduction to a scalar."""
-    if any(layout.nodes[user].op.startswith(_LOSSES) for user in layout.consumers[place]):
-        return True
-    found = layout.nearest(
+def _loss_of(layout: Layout, place: int) -> int | None:
+    """The reduction to a scalar, or the loss, that the table goes into by elementwise ops alone."""
+    for user in layout.consumers[place]:
+        if layout.nodes[user].op.startswith(_LOSSES):
+            return user
+    return layout.nearest(
         place,
         wanted=lambda node: node.op.startswith(_REDUCTIONS) and numel(node.shape) == 1,
-        through=lambda node: node.op.startswith(_ELEMENTWISE),
+        through=lambda node: node.op.startswith(_ELEMENTWISE) and not node.op.startswith(_OVER_PAIRS),
         hops=_HOPS,
         up=True,
     )
-    return found is not None

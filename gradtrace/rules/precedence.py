@@ -78,6 +78,12 @@ def _same_op(cause: Finding, effect: Finding) -> bool:
     return same and _shares_parameters(cause, effect)
 
 
+def _zeros_of_the_dead(cause: Finding, effect: Finding) -> bool:
+    """The zeros are those of the dead units, or of the next layer, which is given nothing but zeros."""
+    fed = cause.evidence.get("fed_with_zeros") or ()
+    return _same_op(cause, effect) or (bool(effect.parameters) and set(effect.parameters) <= set(fed))
+
+
 def _other_op(cause: Finding, effect: Finding) -> bool:
     """Zeros that come from elsewhere make the units behind look dead."""
     return _shares_parameters(cause, effect) and not _same_op(cause, effect)
@@ -130,7 +136,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT102", (*_BIRTHS, "GT103", "GT105", "GT407"), _strictly_after),
     Explanation("GT106", ("GT406",), _always),
     Explanation("GT410", ("GT105", "GT406"), _always),
-    Explanation("GT107", ("GT302",), _same_op),
+    Explanation("GT107", ("GT302",), _zeros_of_the_dead),
     Explanation("GT107", ("GT101",), _shares_parameters),
     Explanation("GT703", ("GT302", "GT107", "GT101"), _shares_parameters),
     Explanation("GT104", ("GT302", "GT101", "GT107", "GT406"), _shares_parameters),

@@ -101,6 +101,8 @@ class Clipping:
     adaptive_factor: float = 100.0
     """The same for optimizers that divide by the gradient's own size: a constant cut drops out of their updates, so
     only a limit that has nothing to do with the norms any more is worth a word."""
+    customary: float = 1.0
+    """Limits from here on are the custom, whatever the scale of the loss; a smaller one was somebody's choice."""
     events: int = 30
     """Calls to judge by; the first steps of training are often clipped hard."""
 

@@ -44,6 +44,11 @@ def test_softmax_into_cross_entropy_names_both_lines(between: tuple[str, ...], d
     assert finding.where.module == "head"
 
 
+@pytest.mark.parametrize("join", ["StackBackward0", "CatBackward0"])
+def test_softmax_at_each_step_joined_before_the_loss(join: str):
+    assert only(with_graph(softmax_into("ViewBackward0", join)), "GT701").where.source == at(10)
+
+
 def test_sigmoid_into_a_loss_that_takes_logits():
     tape = softmax_into(loss="BinaryCrossEntropyWithLogitsBackward0", inner="SigmoidBackward0")
     assert "sigmoid" in only(with_graph(tape), "GT701").message
@@ -95,6 +100,16 @@ def test_softmax_over_one_beside_another_path_is_a_note():
     assert not alarms(with_graph(over_one(1, skip=True)[0]))
 
 
+def test_one_line_that_serves_two_modules_is_one_finding_about_both():
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", shape=())
+    for name in ("layers.0", "layers.1"):
+        tip = tape.op("SoftmaxBackward0", loss, shape=(8, 1), attributes={"dim": 1}, source=at(5), module=name)
+        tape.leaf(f"{name}.weight", tape.op("AddmmBackward0", tip))
+    finding = only(with_graph(tape), "GT703")
+    assert finding.parameters == ("layers.0.weight", "layers.1.weight")
+
+
 def test_an_axis_that_is_one_long_now_and_then_is_healthy():
     recording = with_graph(over_one(1)[0])
     recording.graph(over_one(7)[0].snapshot(2, measured=False, structure="longer"))
@@ -126,6 +141,34 @@ def test_a_loss_that_broadcasts_to_a_table(prediction: tuple[int, ...], other: s
     finding = only(with_graph(broadcast(prediction, (64, 64))), "GT704")
     assert finding.where.source == at(30)
     assert f"{prediction} with {other} to (64, 64)" in finding.message
+
+
+@pytest.mark.parametrize("pairing", ["MulBackward0", "DivBackward0"])
+@pytest.mark.parametrize("then", ["ClampBackward1", "MinimumBackward0", "LogBackward0"])
+def test_a_product_that_broadcasts_to_a_table(pairing: str, then: str):
+    tape = Tape()
+    tip = tape.op(then, tape.op("MeanBackward0", shape=()), shape=(64, 64))
+    tip = tape.op(pairing, tip, shape=(64, 64), source=at(30))
+    tape.leaf("layers.2.weight", tape.op("AddmmBackward0", tip, shape=(64, 1)))
+    assert only(with_graph(tape), "GT704").where.source == at(30)
+
+
+def test_terms_of_one_loss_that_broadcast_alike_are_one_finding():
+    tape = Tape()
+    tip = tape.op("AddBackward0", tape.op("MeanBackward0", shape=()), shape=(64, 64))
+    for line in (30, 31):
+        term = tape.op("MulBackward0", tip, shape=(64, 64), source=at(line))
+        tape.leaf(f"layers.{line - 30}.weight", tape.op("LogBackward0", term, shape=(64, 1), source=at(line)))
+    assert only(with_graph(tape), "GT704").where.source == at(30)
+
+
+@pytest.mark.parametrize("over_pairs", ["LogSoftmaxBackward0", "LogsumexpBackward0", "MmBackward0"])
+def test_pairs_that_are_compared_with_each_other_are_meant(over_pairs: str):
+    tape = Tape()
+    tip = tape.op(over_pairs, tape.op("MeanBackward0", shape=()), shape=(64, 64))
+    tip = tape.op("SubBackward0", tip, shape=(64, 64))
+    tape.leaf("layers.2.weight", tape.op("AddmmBackward0", tip, shape=(64, 1)))
+    assert not found(with_graph(tape))
 
 
 def test_mse_loss_expands_by_itself():

@@ -112,6 +112,46 @@ def test_a_gradient_that_fades_over_calls_names_the_module():
     assert "60 calls" in finding.message
 
 
+def unrolled(gain: float, *, start: bool = False) -> Synthetic:
+    """A recurrence inside one call of `rnn`; `start` puts a layer behind its first use. The input of all steps is
+    projected at once, farthest from the loss, and gets a gradient of every step."""
+    recording = Synthetic()
+    recording.module("rnn", "RNN")
+    recording.optimizer([*recording.layer("layers.0"), recording.parameter("rnn.weight_hh", (16, 16))])
+    recording.train(20)
+    for backward in MEASURED:
+        tape, norm = Tape(), 1.0
+        tip = tape.op("MseLossBackward0", norm=1.0, shape=())
+        weights, inputs = [], []
+        for _ in range(60):
+            tip = tape.op("TanhBackward0", tip, norm=norm, module="rnn", call=1, module_type="RNN")
+            inputs.append(tip)
+            tip = tape.op("AddmmBackward0", tip, norm=norm, module="rnn", call=1, module_type="RNN")
+            weights.append(tip)
+            norm *= gain
+        tape.op("AddmmBackward0", *inputs, norm=1.0, module="rnn", call=1, module_type="RNN")
+        tape.leaf("rnn.weight_hh", *weights, norm=1.0)
+        if start:
+            deepest = tape.op("AddmmBackward0", tape.op("TanhBackward0", tip, norm=norm), norm=norm)
+            tape.leaf("layers.0.weight", deepest, norm=norm)
+        recording.graph(tape.snapshot(backward))
+    return recording
+
+
+def test_a_gradient_that_fades_inside_one_call_names_the_recurrent_weight():
+    finding = only(unrolled(0.5), "GT101")
+    assert (finding.where.module, finding.where.parameter) == ("rnn", "rnn.weight_hh")
+    assert "60 uses" in finding.message
+
+
+def test_what_lies_behind_a_fading_recurrence_is_what_starves():
+    assert only(unrolled(0.5, start=True), "GT101").where.parameter == "layers.0.weight"
+
+
+def test_short_memory_inside_one_call_is_healthy():
+    assert not found(unrolled(0.9))
+
+
 def test_one_activation_module_at_every_depth_is_no_recurrence():
     recording = mlp(12)
     recording.train(20)
@@ -179,6 +219,26 @@ def test_a_gradient_that_grows_over_the_uses_of_one_weight_names_the_weight():
         recording.graph(tape.snapshot(backward))
     finding = only(recording, "GT102")
     assert "w_rec amplifies most" in finding.message
+
+
+def test_a_gradient_that_grows_in_an_op_without_weights_names_the_largest_of_its_module():
+    recording = Synthetic()
+    small, large = recording.parameter("func.a.weight"), recording.parameter("func.b.weight")
+    recording.optimizer([small, large])
+    recording.train(20, {small: 1.0, large: 3.0})
+    for backward in MEASURED:
+        tape, norm = Tape(), 1.0
+        tip = tape.op("MseLossBackward0", norm=1.0, shape=())
+        uses = []
+        for call in range(12, 0, -1):
+            tip = tape.op("MulBackward0", tip, norm=norm, module="func", call=call)
+            norm *= 5.0
+            uses.append(tape.op("AddmmBackward0", tip, norm=norm, module="func.b", call=call))
+            tip = uses[-1]
+        tape.leaf("func.b.weight", *uses, norm=1.0)
+        recording.graph(tape.snapshot(backward))
+    finding = only(recording, "GT102")
+    assert (finding.where.module, finding.where.parameter) == ("func", "func.b.weight")
 
 
 def test_a_gradient_that_grows_until_it_is_not_finite_is_one_story():
@@ -310,6 +370,30 @@ def test_dead_units_name_the_layer_and_how_many():
 @pytest.mark.parametrize(("units", "severity"), [(16.0, "error"), (14.0, "warning")])
 def test_a_layer_that_passes_nothing_is_an_error(units: float, severity: str):
     assert only(dead(relu_net(), units), "GT107").severity == severity
+
+
+def test_the_next_layer_that_is_given_zeros_is_no_finding_of_its_own():
+    recording = mlp(2)
+    recording.train(40, {0: 0.0, 1: 1.0, 2: 0.0, 3: 1.0})
+    snapshot = relu_net().snapshot(1)
+    rectifier = next(node.id for node in snapshot.nodes if node.op == "ReluBackward0")
+    reached = [node.id <= rectifier and node.name != "layers.1.weight" for node in snapshot.nodes]
+    nodes = tuple(node._replace(grad_norm=float(some)) for node, some in zip(snapshot.nodes, reached, strict=True))
+    recording.graph(replace(snapshot, nodes=nodes, measured=True))
+    finding = only(dead(recording, 16.0), "GT107")
+    assert finding.evidence["fed_with_zeros"] == ["layers.1.weight"]
+
+
+def test_a_margin_over_distances_rectifies_no_unit():
+    recording = mlp(2)
+    recording.train(40)
+    tape = Tape()
+    margin = tape.op("ClampMinBackward0", tape.op("MeanBackward0", shape=()), shape=(32,))
+    norm = tape.op("NormBackward1", tape.op("SubBackward0", margin, shape=(32,)), shape=(32,))
+    layer = tape.op("AddmmBackward0", tape.op("SubBackward0", norm, shape=(32, 16)), shape=(32, 16))
+    tape.leaf("layers.0.weight", tape.op("TBackward0", layer))
+    recording.graph(tape.snapshot(1, measured=False))
+    assert not found(dead(recording, 16.0))
 
 
 @pytest.mark.parametrize(("units", "activation"), [(8.0, "ReluBackward0"), (16.0, "SigmoidBackward0")])

@@ -109,6 +109,25 @@ def test_overflows_that_the_scaler_never_gets_over_have_a_birthplace():
     assert [other["code"] for other in finding.evidence["also"]] == ["GT106"]
 
 
+def test_a_scale_that_starts_absurdly_high_is_no_fault_of_an_op():
+    recording = mlp()
+    for step in range(45):
+        recording.backward(dict.fromkeys(range(6), math.inf), flags=BackwardFlag.SCALED, loss_scale=2.0 ** (70 - step))
+        recording.loop_event(LoopKind.SCALER_UPDATE, value=2.0 ** (69 - step))
+        born(recording, step + 1, value="inf")
+    assert only(recording, "GT106").count == 44
+
+
+def test_one_overflow_at_the_end_of_a_scaler_that_works_is_no_birth():
+    recording = mlp()
+    for step in range(60):
+        bad = step % 6 == 5
+        recording.backward(dict.fromkeys(range(6), math.inf if bad else 1.0), flags=BackwardFlag.SCALED, loss_scale=64)
+        if bad:
+            born(recording, step + 1, value="inf")
+    assert not found(recording, "GT202")
+
+
 def test_a_second_outbreak_after_a_recovery_is_its_own_finding():
     recording = mlp()
     recording.train(3)
@@ -151,8 +170,12 @@ def test_without_events_the_place_is_what_all_reached_parameters_share():
     assert "or next to it" in finding.message
 
 
+BAD = {"min": -math.inf, "max": 2.0}
+
+
+@pytest.mark.parametrize("evidence", [{"saved": {"mat1": BAD}}, {"inputs": [BAD, {"min": 0.0, "max": 1.0}]}])
 @pytest.mark.parametrize(("upstream", "code"), [(False, "GT204"), (True, "GT201")])
-def test_a_nan_that_the_first_op_was_given_came_with_the_batch(upstream: bool, code: str):
+def test_a_nan_that_the_first_op_was_given_came_with_the_batch(upstream: bool, code: str, evidence: dict[str, object]):
     recording = mlp()
     recording.train(5, NAN)
     tape = Tape()
@@ -161,8 +184,7 @@ def test_a_nan_that_the_first_op_was_given_came_with_the_batch(upstream: bool, c
     if upstream:
         tape.op("TanhBackward0", linear)
     recording.graph(tape.snapshot(1))
-    saved = {"mat1": {"min": -math.inf, "max": 2.0}}
-    born(recording, 1, op="AddmmBackward0", module="layers.0", evidence={"saved": saved})
+    born(recording, 1, op="AddmmBackward0", module="layers.0", evidence=evidence)
     assert only(recording, code).where.module == "layers.0"
 
 

@@ -357,7 +357,11 @@ def test_clipping_that_dominates():
 def test_optimizers_that_divide_by_the_gradients_size_undo_a_constant_cut():
     assert not found(clipped(14.0, 1.0, optimizer="AdamW"))
     assert only(clipped(14.0, 1.0), "GT105").message.endswith("sets the size of every update")
-    assert only(clipped(140.0, 1.0, optimizer="AdamW"), "GT105").fix == "raise the limit to about 420"
+    assert only(clipped(14.0, 0.1, optimizer="AdamW"), "GT105").fix == "raise the limit to about 42"
+
+
+def test_a_customary_limit_is_a_note_where_the_optimizer_takes_the_cut_back():
+    assert [finding.severity for finding in found(clipped(140.0, 1.0, optimizer="AdamW"), "GT105")] == ["note"]
 
 
 def test_clipping_by_value_is_judged_by_the_typical_element():
