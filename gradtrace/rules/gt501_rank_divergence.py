@@ -28,19 +28,21 @@ class RankDivergence(RanksRule):
         fix="Seed or broadcast parameters alike on all ranks, call `backward()` through the wrapper, and do "
         "not change gradients or weights on some ranks only.",
         silent="Runs that never agreed (independent runs in one folder); sums in another order, within float32; "
-        "gradients under `no_sync`; parameters of which each rank holds its own part.",
+        "gradients under `no_sync`; parameters that are each rank's own (sharded, tensor- or expert-parallel): neither "
+        "their weights nor their gradients ever agreed.",
     )
 
     def check_ranks(self, runs: Sequence[Run]) -> Iterable[Draft]:
         if len(runs) < 2:
             return
-        for what, moment, read in (("gradient", "backward", reduced_gradients), ("weights", "step", weights)):
-            aligned = Aligned(runs, read)
-            if aligned.names and len(aligned.numbers):
-                draft = _draft(aligned, runs[0], what, moment)
-                if draft is not None:
-                    yield draft
-                    return  # the other follows from it
+        gradients, held = Aligned(runs, reduced_gradients), Aligned(runs, weights)
+        tolerance = runs[0].thresholds.ranks.tolerance
+        replicas = gradients.agreed(tolerance) | held.agreed(tolerance)
+        for aligned, what, moment in ((gradients, "gradient", "backward"), (held, "weights", "step")):
+            draft = _draft(aligned, replicas, runs[0], what, moment) if len(aligned.numbers) else None
+            if draft is not None:
+                yield draft
+                return  # the other follows from it
 
 
 def _backward_of(run: Run, step: int) -> int:
@@ -49,11 +51,14 @@ def _backward_of(run: Run, step: int) -> int:
     return int(found[0]) if len(found) else step
 
 
-def _draft(aligned: Aligned, run: Run, what: str, moment: str) -> Draft | None:
-    """The parameters that part first: from where they, or most others, agreed before."""
-    differs = aligned.known & (aligned.spread > run.thresholds.ranks.tolerance)
-    agree = aligned.known & ~differs
-    once = agree.any(axis=0) | (agree.mean(axis=1, keepdims=True) > 0.5).any(axis=0)
+def _draft(aligned: Aligned, replicas: set[str], run: Run, what: str, moment: str) -> Draft | None:
+    """The parameters that part first, of those that are replicas: from where they, or most others, agreed before."""
+    tolerance = run.thresholds.ranks.tolerance
+    compared = np.array([name in replicas for name in aligned.names], bool)
+    known = aligned.known & compared
+    differs = known & (aligned.spread > tolerance)
+    agree = known & ~differs
+    once = agree.any(axis=0) | (2 * agree.sum(axis=1) > compared.sum()).any()
     parting = differs.any(axis=0) & once
     if not agree.any() or not parting.any():
         return None
@@ -61,15 +66,15 @@ def _draft(aligned: Aligned, run: Run, what: str, moment: str) -> Draft | None:
     row = int(first.min())
     columns = np.flatnonzero(first == row)
     worst = int(columns[np.argmax(aligned.spread[row, columns])])
-    odd = aligned.odd_rank(row, worst)
+    odd = aligned.odd_ranks(row, worst, tolerance)
     names = [aligned.names[column] for column in columns]
     number = int(aligned.numbers[row])
-    who = f"rank {odd} differs" if odd is not None else "the ranks differ"
+    who = _who(aligned, odd, row, worst)
     return Draft(
         severity="error",
         message=f"{who} in the {what} of {listed([aligned.names[worst]])} from {moment} {number} on "
         f"(by {factor(float(aligned.spread[row, worst]))} of its norm; {counted(len(names), 'parameter')})",
-        where=Where(parameter=aligned.names[worst], rank=odd),
+        where=Where(parameter=aligned.names[worst], rank=odd[0] if odd else None),
         cause="what the ranks reduce or hold is no longer the same",
         fix=f"look for what one rank alone does before this {moment}: initialisation, data-dependent branches, "
         "gradient or weight changes",
@@ -77,5 +82,16 @@ def _draft(aligned: Aligned, run: Run, what: str, moment: str) -> Draft | None:
         last=int(run.numbers[-1]),
         count=int(differs.any(axis=1).sum()),
         parameters=names,
-        evidence={f"{what} norms": aligned.norms[:, row, worst], "ranks": aligned.ranks},
+        evidence={f"{what} norms": aligned.norms[:, row, worst], "ranks": aligned.ranks, "odd_ranks": odd},
     )
+
+
+def _who(aligned: Aligned, odd: list[int], row: int, column: int) -> str:
+    """The ranks that differ from the majority; where there is none, what each of a few has."""
+    if odd:
+        return f"rank {odd[0]} differs" if len(odd) == 1 else f"ranks {listed([str(rank) for rank in odd])} differ"
+    norms = aligned.norms[:, row, column]
+    if len(norms) > 2:
+        return "the ranks differ"
+    each = (f"{norm:.7g} on rank {rank}" for rank, norm in zip(aligned.ranks, norms, strict=True))
+    return f"the ranks differ ({' and '.join(each)})"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, reduce
 from typing import Any
@@ -59,15 +58,17 @@ def weights(run: Run) -> tuple[Ints, Singles]:
 class Aligned:
     """Norms of the parameters, at the backwards or steps, that all ranks have in common.
 
-    A parameter of which each rank holds a part of its own is left out.
+    A parameter of which each rank holds a part of its own, or one of another shape, is left out.
     """
 
     def __init__(self, runs: Sequence[Run], read: Callable[[Run], tuple[Ints, Singles]]) -> None:
         self.ranks = [rank_of(run, position) for position, run in enumerate(runs)]
         self._runs = runs
         self._read = [read(run) for run in runs]
-        shared = set.intersection(*({leaf.name for leaf in run.parameters if not leaf.is_sharded} for run in runs))
-        self.names = [leaf.name for leaf in runs[0].parameters if leaf.name in shared]
+        shared = set.intersection(
+            *({(leaf.name, leaf.shape) for leaf in run.parameters if not leaf.is_sharded} for run in runs)
+        )
+        self.names = [leaf.name for leaf in runs[0].parameters if (leaf.name, leaf.shape) in shared]
         self.numbers: Ints = reduce(np.intersect1d, (numbers for numbers, _ in self._read))
 
     @cached_property
@@ -93,10 +94,17 @@ class Aligned:
         spread: Floats = np.divide(gap, high, out=np.zeros_like(gap), where=self.known & (high > 0))
         return spread
 
-    def odd_rank(self, row: int, column: int) -> int | None:
-        """The one rank that differs where all others agree; None with two ranks or several opinions."""
-        values: list[float] = self.norms[:, row, column].tolist()
-        counts = Counter(values).most_common()
-        if len(values) < 3 or len(counts) != 2 or counts[1][1] != 1:
-            return None
-        return self.ranks[values.index(counts[1][0])]
+    def agreed(self, tolerance: float) -> set[str]:
+        """The parameters that were once the same on every rank, and more than nothing."""
+        if not len(self.numbers) or not self.names:
+            return set()
+        same = self.known & (self.spread <= tolerance) & (self.norms.max(axis=0) > 0)
+        return {name for name, once in zip(self.names, same.any(axis=0), strict=True) if once}
+
+    def odd_ranks(self, row: int, column: int, tolerance: float) -> list[int]:
+        """The ranks that differ from more than half of all, which agree; none where there is no such majority."""
+        values = self.norms[:, row, column].astype(np.float64)
+        middle = float(np.median(values))
+        apart = np.abs(values - middle) > tolerance * values.max()
+        odd = [rank for rank, differs in zip(self.ranks, apart, strict=True) if differs]
+        return odd if 2 * len(odd) < len(values) else []

@@ -62,3 +62,32 @@ def test_what_every_rank_says_is_said_once():
     for recording in recordings:
         recording.event("exception", type="inplace", message="", op=None, saved=None, changed=None, source=None)
     assert [finding.code for finding in findings(recordings)] == ["GT304"]
+
+
+def test_two_odd_ranks_of_five_are_both_named_though_sums_differ_a_little():
+    off = {backward: {2: 1.5 + backward} for backward in (4, 5, 6)}
+    noise = {4: {2: 1.0 + 2e-7}}
+    (finding,) = findings(ranks({}, off, noise, {b: {2: 3.5 * b} for b in off}, count=5))
+    assert finding.message.startswith("ranks 1 and 3 differ in the gradient of layers.1.weight from backward 4 on")
+    assert finding.evidence["odd_ranks"] == [1, 3]
+
+
+def test_of_two_ranks_both_are_told():
+    (finding,) = findings(ranks({}, {backward: {2: 1.5} for backward in (4, 5, 6)}, count=2))
+    assert finding.where.rank is None
+    assert finding.message.startswith("the ranks differ (1 on rank 0 and 1.5 on rank 1) in the gradient of")
+
+
+def test_what_is_each_ranks_own_is_no_divergence():
+    own = [{backward: {2: 1.0 + rank, 3: 2.0 * rank} for backward in range(1, 7)} for rank in range(4)]
+    assert not findings(ranks(*own))
+
+
+def test_weights_that_differ_from_the_start_under_reduced_gradients_are_a_divergence():
+    recordings = ranks()
+    for rank, recording in enumerate(recordings):
+        for step in (1, 2, 5):
+            recording.sample("weight_norm", step, dict.fromkeys(range(6), 1.0) | ({4: 3.0} if rank == 2 else {}))
+    (finding,) = findings(recordings)
+    assert (finding.code, finding.where.rank, finding.where.parameter) == ("GT501", 2, "layers.2.weight")
+    assert "in the weights of" in finding.message
