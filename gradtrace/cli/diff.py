@@ -11,13 +11,15 @@ from gradtrace.cli.output import write
 
 if TYPE_CHECKING:
     from gradtrace.differences import Differences
+    from gradtrace.graphs.types import Graph
     from gradtrace.recorded import Trace
+    from gradtrace.store.recording import Recording
 
 PICTURES = ("svg", "png", "pdf", "dot", "html")
 
 
 @click.command(
-    short_help="Where two runs part: settings, structure, first gradient.",
+    short_help="Where two runs part, or where the graph of one run changed.",
     epilog="Example: gradtrace diff fp32.gradtrace bf16.gradtrace -o parting.svg",
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The format follows the ending.")
@@ -32,13 +34,24 @@ PICTURES = ("svg", "png", "pdf", "dot", "html")
 )
 @click.option("--bitwise", is_flag=True, help="Every recorded norm, largest value and share of zeros must be equal.")
 @click.option("--rank", type=click.IntRange(min=0), default=0, help="Of folders of ranks.")
+@click.option("--backward", type=click.IntRange(min=1), metavar="N", help="Of one run: draw the change at backward N.")
 @click.argument("first", type=click.Path(path_type=Path))
-@click.argument("second", type=click.Path(path_type=Path))
+@click.argument("second", type=click.Path(path_type=Path), required=False)
 def command(
-    first: Path, second: Path, out: Path | None, format: str | None, tolerance: float | None, bitwise: bool, rank: int
+    first: Path,
+    second: Path | None,
+    out: Path | None,
+    format: str | None,
+    tolerance: float | None,
+    bitwise: bool,
+    rank: int,
+    backward: int | None,
 ) -> int:
     """Compare the traces FIRST and SECOND: other settings, another structure, and the first backward and parameter
     whose gradients differ, with the op upstream of it.
+
+    With FIRST alone: at which backwards the graph was a new one, and which branches were taken and left out; a picture
+    shows one such change.
 
     Backwards are compared by number. Exit 1 where structure or gradients differ; settings alone are no difference.
     """
@@ -47,6 +60,13 @@ def command(
 
     if bitwise and tolerance is not None:
         raise click.UsageError("--bitwise and --tolerance exclude each other", click.get_current_context())
+    if second is None:
+        with load(first) as trace:
+            changes, document = _changes(trace.recording(rank), format or _format_of(out), backward)
+            write(document, out)
+        return 1 if changes else 0
+    if backward is not None:
+        raise click.UsageError("--backward is for one trace alone", click.get_current_context())
     with load(first) as left, load(second) as right:
         recordings = left.recording(rank), right.recording(rank)
         differences = compare_runs(*recordings, tolerance=0.0 if bitwise else tolerance)
@@ -59,14 +79,28 @@ def _format_of(out: Path | None) -> str:
     return ending if ending in ("json", *PICTURES) else "text"
 
 
+def _changes(recording: Recording, format: str, backward: int | None) -> tuple[bool, str | bytes]:
+    """Whether the graph of a run changed, and the document that says so."""
+    from gradtrace.differences.changes import change_picture, find_variants
+    from gradtrace.renderers.changes import changes_json, changes_text
+
+    if format in ("text", "json"):
+        document = (changes_json if format == "json" else changes_text)(recording)
+        return len(find_variants(recording)) > 1, document
+    return True, _picture(change_picture(recording, backward), format)
+
+
+def _picture(graph: Graph, format: str) -> str | bytes:
+    from gradtrace.renderers import render_graph
+
+    document = render_graph(graph, format=format, color="change")
+    return document if isinstance(document, (str, bytes)) else document.read_bytes()
+
+
 def _document(traces: tuple[Trace, Trace], rank: int, differences: Differences, format: str) -> str | bytes:
     from gradtrace.renderers.differences import picture, to_json, to_text
 
     names = str(traces[0].path), str(traces[1].path)
     if format in ("text", "json"):
         return (to_json if format == "json" else to_text)(differences, names)
-    from gradtrace.renderers import render_graph
-
-    graph = picture(traces[0].recording(rank), traces[1].recording(rank), differences)
-    document = render_graph(graph, format=format)
-    return document if isinstance(document, (str, bytes)) else document.read_bytes()
+    return _picture(picture(traces[0].recording(rank), traces[1].recording(rank), differences), format)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gradtrace.differences.changes import Change, change_picture, find_changes
 from gradtrace.differences.matching import match
 from gradtrace.differences.nouns import Departure, Differences, Parting, Place, Setting
 from gradtrace.differences.partings import Tolerance, find_parting
@@ -13,7 +14,18 @@ from gradtrace.differences.structure import compare_graphs, compare_structure
 if TYPE_CHECKING:
     from gradtrace.store.recording import Recording
 
-__all__ = ["Departure", "Differences", "Parting", "Place", "Setting", "compare_graphs", "compare_runs"]
+__all__ = [
+    "Change",
+    "Departure",
+    "Differences",
+    "Parting",
+    "Place",
+    "Setting",
+    "change_picture",
+    "compare_graphs",
+    "compare_runs",
+    "find_changes",
+]
 
 
 def compare_runs(first: Recording, second: Recording, tolerance: float | None = None) -> Differences:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import PurePath
 
+from gradtrace.graphs.infer import infer_modules
+from gradtrace.graphs.modules import forward_order, lineage
 from gradtrace.graphs.order import topological
-from gradtrace.graphs.types import Facts, Graph, op_name
+from gradtrace.graphs.types import LEAVES, Facts, Graph, op_name
 
 DECADE = 1.0
 """Factor of ten between two gradients before a node counts as changed; batches alone make them differ by less."""
@@ -16,8 +19,9 @@ DECADE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`graph` is the second graph with the first one's lost nodes added; each node has `change`: "same", "added",
-    "removed" or "changed" (with `before`, the old gradient norm or shape). `summary` says it in lines of text."""
+    """`graph` is the second graph with what the first one alone has added to it. Each node has `change`: "same",
+    "added", "removed" or "changed" (with `before`, the old gradient norm or shape); each edge "same", "added" or
+    "removed". `summary` says it in lines of text. Drawn with `color="change"` the changes are in colour."""
 
     graph: Graph
     summary: tuple[str, ...]
@@ -35,8 +39,10 @@ def compare(first: Graph, second: Graph) -> Comparison:
     """Align two graphs and say what was added, removed or changed from `first` to `second`.
 
     Nodes are alike where module, op, name and position among their likes in the module agree; ids play no part. A node
-    has changed where its shape did, or its gradient by more than a factor of ten.
+    has changed where its shape did, or its gradient by more than a factor of ten. Where one of the graphs does not know
+    its modules, those of both are guessed from their parameters.
     """
+    first, second = _alike_known(first, second)
     old, new = _keys(first), _keys(second)
     offset = max(second, default=-1) + 1
     place = {node: new[key] if key in new else offset + index for index, (key, node) in enumerate(old.items())}
@@ -48,10 +54,24 @@ def compare(first: Graph, second: Graph) -> Comparison:
     for key, node in old.items():
         if key not in new:
             graph.add_node(place[node], **{**first.nodes[node], "change": "removed"})
-    for source, target, facts in first.edges(data=True):
-        if place[source] >= offset or place[target] >= offset:
-            graph.add_edge(place[source], place[target], **facts)
+    _change_edges(first, graph, place)
     return Comparison(graph, tuple(_summary(graph)))
+
+
+def _alike_known(*graphs: Graph) -> tuple[Graph, ...]:
+    """The graphs as they are, or all with guessed modules where one does not know its own."""
+    if all(graph.graph.get("complete", True) for graph in graphs):
+        return graphs
+    return tuple(infer_modules(_blind(graph)) for graph in graphs)
+
+
+def _blind(graph: Graph) -> Graph:
+    result: Graph = graph.copy()
+    result.graph["complete"] = False
+    for facts in result.nodes.values():
+        if facts.get("kind") not in LEAVES:
+            facts.update(module=None, module_type=None, call=None)
+    return result
 
 
 def _keys(graph: Graph) -> dict[Hashable, int]:
@@ -67,6 +87,19 @@ def _keys(graph: Graph) -> dict[Hashable, int]:
     return keys
 
 
+def _change_edges(first: Graph, graph: Graph, place: Mapping[int, int]) -> None:
+    """Mark the edges of `graph`, and add those that only `first` has."""
+    before = Counter((place[source], place[target]) for source, target in first.edges())
+    for source, target, facts in graph.edges(data=True):
+        facts["change"] = "same" if before[source, target] else "added"
+        before[source, target] -= 1
+    for source, target, facts in first.edges(data=True):
+        ends = place[source], place[target]
+        if before[ends] > 0:
+            before[ends] -= 1
+            graph.add_edge(*ends, **{**facts, "change": "removed"})
+
+
 def _change(before: Facts, after: Facts) -> Facts:
     if before.get("shape") != after.get("shape"):
         return {"change": "changed", "before": before.get("shape")}
@@ -77,10 +110,41 @@ def _change(before: Facts, after: Facts) -> Facts:
 
 
 def _decades(before: float | None, after: float | None) -> float:
-    """How many powers of ten lie between two norms; infinite where only one is a positive number."""
+    """How many powers of ten lie between two norms; infinite where only one is a positive number.
+
+    Nothing, where one of them was not measured.
+    """
+    if before is None or after is None:
+        return 0.0
     if not before or not after or not (math.isfinite(before) and math.isfinite(after)):
         return 0.0 if repr(before) == repr(after) else math.inf
     return abs(math.log10(after / before))
+
+
+def branches(graph: Graph, change: str) -> list[str]:
+    """The parts of a comparison's graph that were all "added" or all "removed", in words, along the forward pass.
+
+    Whole modules where there are such, else ops with their source lines.
+    """
+    changes: dict[str, set[str]] = {}
+    for facts in graph.nodes.values():
+        for path in lineage(facts.get("module") or ""):
+            changes.setdefault(path, set()).add(facts["change"])
+    whole = {path for path, kinds in changes.items() if kinds == {change}}
+    found: dict[str, None] = {}
+    for _, facts in sorted(graph.nodes(data=True), key=lambda item: forward_order(*item)):
+        if facts["change"] == change and facts.get("kind") not in LEAVES:
+            around = next((path for path in lineage(facts.get("module") or "") if path in whole), None)
+            found[around or _op_at(facts)] = None
+    return list(found)
+
+
+def _op_at(facts: Facts) -> str:
+    """An op with its module and source line."""
+    source = facts.get("source")
+    details = [facts.get("module"), f"{PurePath(source.file).name}:{source.line}" if source else None]
+    known = ", ".join(filter(None, details))
+    return op_name(facts.get("op")) + (f" ({known})" if known else "")
 
 
 def _summary(graph: Graph) -> Iterable[str]:

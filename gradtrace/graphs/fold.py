@@ -160,8 +160,9 @@ class Folder:
         return small if len(small) <= budget else self._gather(budget, keep)
 
     def _sick(self) -> frozenset[str]:
-        """The modules to open so that the places where an illness begins stand for themselves; none for too many."""
-        found = {facts.get("module") or "" for facts in self.graph.nodes.values() if facts.get("onset")}
+        """The modules to open so that the places where an illness begins, or where a compared graph differs in more
+        than its numbers, stand for themselves; none for too many."""
+        found = {facts.get("module") or "" for facts in self.graph.nodes.values() if _is_a_place(facts)}
         around = {parent(path) if self.tree.is_leaf(path) else path for path in found}
         return frozenset(around) if len(around) <= PLACES else frozenset()
 
@@ -186,6 +187,10 @@ class Folder:
         self.calls = "together"
         result = chains(prune(self.fold(Cut(None, 1, keep))))
         return result if len(result) <= budget else stretches(result, budget)
+
+
+def _is_a_place(facts: Facts) -> bool:
+    return bool(facts.get("onset")) or facts.get("change") in ("added", "removed")
 
 
 def _box_facts(graph: Graph, module: ModuleNode, members: list[int]) -> Facts:

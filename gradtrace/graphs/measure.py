@@ -46,7 +46,14 @@ def total(members: Iterable[Facts]) -> Facts:
         "findings": tuple(codes),
         "onset": worst(onsets) if onsets else None,
         "onset_gain": min(sudden, default=None),
+        **({"change": overall_change(facts["change"] for facts in members)} if "change" in members[0] else {}),
     }
+
+
+def overall_change(changes: Iterable[str]) -> str:
+    """The change of a whole whose parts changed so."""
+    kinds = set(changes)
+    return kinds.pop() if len(kinds) == 1 else "changed"
 
 
 def root_sum_square(norms: Iterable[float | None]) -> float | None:
@@ -104,5 +111,6 @@ def merge_edges(parts: Sequence[Facts]) -> Facts:
         "grad_norm": root_sum_square(part.get("grad_norm") for part in parts),
         "health": worst(part.get("health", "none") for part in parts),
         "use_of": first.get("use_of") if all(part.get("use_of") == first.get("use_of") for part in parts) else None,
+        **({"change": overall_change(part["change"] for part in parts)} if "change" in first else {}),
         "count": sum(part.get("count", 1) for part in parts),
     }

@@ -19,8 +19,8 @@ class ModuleNode:
     children: list[str] = field(default_factory=list)
     order: float = math.inf
     healths: set[str] = field(default_factory=set)
-    """Of its own ops, and the codes of findings about it: a module in which the gradient falls ill is unlike one that is
-    ill throughout."""
+    """Of its own ops, and the codes of findings about it: a module in which the gradient falls ill is unlike one that
+    is ill throughout."""
 
 
 class ModuleTree:
@@ -38,6 +38,7 @@ class ModuleTree:
         module.own.append(node)
         module.type = module.type or facts.get("module_type")
         module.healths.update(facts.get("findings", ()))
+        module.healths.add(facts.get("change", "same"))
         if facts.get("kind") not in LEAVES:
             module.order = min(module.order, forward_order(node, facts))
             module.healths.update(filter(None, (facts["health"], facts.get("onset") and f"onset of {facts['onset']}")))

@@ -48,7 +48,8 @@ def _consumer(graph: Graph, node: int) -> int | None:
     source = next(iter(sources))
     into = graph.nodes[source]
     same_place = facts.get("kind") in LEAVES or into.get("module") == facts.get("module")
-    return source if into.get("kind") in ("op", "root") and same_place and _as_healthy(facts, into) else None
+    alike = _as_healthy(facts, into) and facts.get("change") == into.get("change")
+    return source if into.get("kind") in ("op", "root") and same_place and alike else None
 
 
 def _as_healthy(facts: Facts, into: Facts) -> bool:

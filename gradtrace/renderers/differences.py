@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _LISTED = 8
 """Parameters that are listed one by one."""
 
+_OTHER = ("added", "removed")
+"""Changes of structure, not of numbers."""
+
 _HOPS = 3
 """Edges shown around each place that differs."""
 
@@ -93,7 +96,7 @@ def _summary(differences: Differences) -> str:
 
 
 def picture(first: Recording, second: Recording, differences: Differences) -> Graph:
-    """The graph of what differs and what is around it, for `render_graph`: each place carries what has changed there.
+    """The graph of what differs and what is around it, for `render_graph(..., color="change")`.
 
     Raises GradtraceError where a run has no graph.
     """
@@ -103,7 +106,8 @@ def picture(first: Recording, second: Recording, differences: Differences) -> Gr
     graph = mark(compare_graphs(first, second, _backward(differences)).graph, [])
     for facts in graph.nodes.values():
         facts["findings"] = tuple(_badges(facts, differences.parting))
-    return _around(graph, [node for node, badges in graph.nodes(data="findings") if badges])
+    places = [node for node, facts in graph.nodes(data=True) if facts["findings"] or facts["change"] in _OTHER]
+    return _around(graph, places)
 
 
 def _backward(differences: Differences) -> int | None:
@@ -112,8 +116,6 @@ def _backward(differences: Differences) -> int | None:
 
 
 def _badges(facts: dict[str, Any], parting: Parting | None) -> Iterator[str]:
-    if facts["change"] in ("added", "removed"):
-        yield facts["change"]
     if parting is None:
         return
     if facts.get("kind") == "parameter" and facts.get("name") in _names(parting.departures[:_LISTED]):

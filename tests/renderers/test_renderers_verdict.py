@@ -1,4 +1,4 @@
-"""What a picture answers: where the gradient falls ill, what it never reaches, which use of a weight brings how much."""
+"""What a picture answers: where the gradient falls ill, what it never reaches, what each use of a weight brings."""
 
 from __future__ import annotations
 

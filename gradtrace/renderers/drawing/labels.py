@@ -72,13 +72,24 @@ def _title(facts: Facts, frame: str) -> str:
 
 
 def _onset_rows(facts: Facts, scale: Scale) -> Iterable[str]:
-    """A band that says that an illness begins here."""
+    """A band that says that an illness begins here, or what has changed."""
     if facts.get("onset") and scale.color == "gradient":
         band, text = palette.HEALTH[facts["onset"]].ink, html(onset_text(facts))
-        yield (
-            f'<tr><td align="left" bgcolor="{band}"><font point-size="10" color="{palette.PAGE}">'
-            f"<b>{text}</b></font></td></tr>"
-        )
+        yield _band(text, band)
+    if scale.color == "change" and facts.get("change", "same") != "same":
+        yield _band(html(_change(facts)), palette.CHANGE[facts["change"]].ink)
+
+
+def _band(text: str, colour: str) -> str:
+    inner = f'<font point-size="10" color="{palette.PAGE}"><b>{text}</b></font>'
+    return f'<tr><td align="left" bgcolor="{colour}">{inner}</td></tr>'
+
+
+def _change(facts: Facts) -> str:
+    before = facts.get("before")
+    if before is None:
+        return str(facts["change"])
+    return f"was {numbers.shape(before) if isinstance(before, tuple) else f'grad {numbers.norm(before)}'}"
 
 
 def onset_text(facts: Facts) -> str:

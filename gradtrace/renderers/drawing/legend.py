@@ -89,6 +89,9 @@ def _text(text: str) -> str:
 def _entries(graph: Graph, scale: Scale) -> Iterable[Entry]:
     if scale.color == "gradient" and scale.level is not None:
         yield from _flow_entries(graph, scale.level)
+    elif scale.color == "change":
+        for change, mark in palette.CHANGE.items():
+            yield mark.line, 3, change
     elif scale.color == "gain":
         yield palette.SHRINK[2], 10, "gain 0.01 or less"
         yield palette.SHRINK[1], 10, "0.1"

@@ -42,6 +42,9 @@ def look(facts: Facts, scale: Scale) -> Look:
         plain = replace(plain, fill=fill)
     if mark:
         plain = replace(plain, line=mark.line, width=1.8)
+    changed = palette.CHANGE.get(facts.get("change", "same")) if scale.color == "change" else None
+    if changed:
+        plain = replace(plain, line=changed.line, width=2.2, dashed=changed.style == "dashed")
     if facts.get("findings"):
         plain = replace(plain, line=palette.ALARM, width=2.2)
     begins = facts.get("onset") if scale.color == "gradient" else None

@@ -37,6 +37,13 @@ HEALTH = {
     "cut": Mark(ALARM, CARD, ALARM, "dashed"),
 }
 
+CHANGE = {
+    "added": Mark("#2f8f4e", "#dcf0d4", "#1d6b36", "solid"),
+    "removed": Mark(ALARM, "#fbe1e8", "#b3123f", "dashed"),
+    "changed": Mark("#d97f00", "#fdf0d9", "#8a4f00", "solid"),
+}
+"""How what differs between two graphs is drawn."""
+
 FLOW = ("#b9c8d8", "#8fa8c2", "#6687a8", "#41678c", "#234a6e", "#0d2e4d")
 """Healthy gradients, from small to large."""
 
@@ -69,6 +76,8 @@ DARK = {
     "#f2e3f7": "#341a40",
     "#a3abb3": "#656d76",
     "#eceff1": "#21262d",
+    "#2f8f4e": "#57b874",
+    "#1d6b36": "#7ed99a",
     "#b9c8d8": "#2f4257",
     "#8fa8c2": "#3f5d7d",
     "#6687a8": "#567da3",

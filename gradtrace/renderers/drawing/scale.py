@@ -10,14 +10,16 @@ from gradtrace.graphs.health import DECADES
 from gradtrace.graphs.types import Facts, Graph
 from gradtrace.renderers.drawing import palette
 
-COLORS = ("gradient", "gain", "time", "memory", "none")
+COLORS = ("gradient", "gain", "time", "memory", "change", "none")
 
 NEUTRAL_WIDTH = 1.1
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """How one graph is coloured. `level` is log10 of the gradient near its loss, `most` the largest time or memory."""
+    """How one graph is coloured: one of `COLORS`, of which "change" is for the graph of a comparison.
+
+    `level` is log10 of the gradient near its loss, `most` the largest time or memory."""
 
     color: str
     level: float | None
@@ -27,6 +29,9 @@ class Scale:
         """(colour, width in points, line style) of an edge."""
         if facts.get("cut"):
             return palette.ALARM, 2.0, "dashed"
+        if self.color == "change" and facts.get("change", "same") != "same":
+            mark = palette.CHANGE[facts["change"]]
+            return mark.line, 2.2, mark.style
         if self.color != "gradient" or self.level is None:
             return palette.LINE, NEUTRAL_WIDTH, "solid"
         health = facts.get("health", "none")
@@ -44,6 +49,8 @@ class Scale:
 
     def fill(self, facts: Facts) -> str | None:
         """The colour of a box where the scale says something about it."""
+        if self.color == "change" and facts.get("change", "same") != "same":
+            return palette.CHANGE[facts["change"]].tint
         if self.color == "gain":
             return palette.gain_colour(facts.get("gain"))
         if self.color in ("time", "memory"):
