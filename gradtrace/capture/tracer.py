@@ -13,38 +13,27 @@ import torch
 from torch import nn
 
 from gradtrace.capture import births, current, later, private, retained
-from gradtrace.capture.build import Builder
-from gradtrace.capture.distributed import in_process_group, may_communicate
 from gradtrace.capture.errors_of_backward import explain_exception
-from gradtrace.capture.expansion import expanded
 from gradtrace.capture.gradients import GradientReader, is_nonfinite
-from gradtrace.capture.kept_values import NODES, kept_values
+from gradtrace.capture.graph_watch import GraphWatch, walked
 from gradtrace.capture.lens import Lens
 from gradtrace.capture.loop import LoopWatch
-from gradtrace.capture.measure import Measurement
 from gradtrace.capture.nonfinite import NonfiniteWatch
 from gradtrace.capture.output import Clock, Output
 from gradtrace.capture.registry import Registry
 from gradtrace.capture.running import Running
-from gradtrace.capture.schedule import Schedule
 from gradtrace.capture.sites import SiteTable
 from gradtrace.capture.steps import StepWatch
-from gradtrace.capture.walk import LiveGraph
 from gradtrace.collector import paused_collector
-from gradtrace.errors import UnwritableTraceError
+from gradtrace.errors import GradtraceError
 from gradtrace.model import BackwardFlag
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import FrameType
 
-    from gradtrace.capture.modules import ModuleCall
     from gradtrace.capture.options import Options
-    from gradtrace.model import Source
     from gradtrace.store.background import BackgroundWriter
-
-NODE_LIMIT = 300_000
-"""Nodes of one graph that are walked at most."""
 
 
 class Tracer:
@@ -75,11 +64,9 @@ class Tracer:
         self._steps = StepWatch(self._registry, self._sites, self._loop, self._lens, self.output, self.clock)
         self._reader = GradientReader(self._registry, self.output, self.clock)
         self._nonfinite = NonfiniteWatch(self._lens, self._sites, self.output)
-        self._schedule = Schedule(options.graph)
+        self._graphs = GraphWatch(options, self._registry, self._sites, self._lens, self.output)
         self._stack: list[Running] = []
-        self._structures: dict[int, int] = {}
         self._undo: list[Callable[[], None]] = []
-        self._armed = False
         self._urgent = False
         self.active = False
         for number, module in enumerate(models):
@@ -121,7 +108,7 @@ class Tracer:
         if self.active:
             self.active = False
             self._take_off()
-            if isinstance(error, UnwritableTraceError):
+            if isinstance(error, GradtraceError):  # the file that is to be written or continued
                 self._say(f"gradtrace: not tracing: {error}")
             else:
                 self._report(error)
@@ -149,8 +136,7 @@ class Tracer:
     def _make_ready(self) -> None:
         """Make ready for the next forward: look closely where that is due."""
         self._lens.next_forward()
-        self._armed = self._schedule.arm_next(self.clock.backwards + 1)
-        if self._armed or self._options.replay:
+        if self._graphs.arm(self.clock.backwards + 1) or self._options.replay:
             self._lens.open(lines=self._options.source)
         else:
             self._lens.shut()
@@ -187,8 +173,10 @@ class Tracer:
 
     def _finish(self, running: Running, result: Any, args: tuple[Any, ...], frame: FrameType) -> None:
         """The engine has returned: take what there is to take, then let go of the graph where torch would have."""
+        began = time.perf_counter()
         if running.graph is None and not running.nested:
-            self._look_at_graph(running, frame)
+            self._graphs.look(running, frame)
+            running.overhead += time.perf_counter() - began
         kept = running.graph if running.retained_for_replay else None
         try:
             self._end(running, result, args)
@@ -233,19 +221,21 @@ class Tracer:
             running.flags |= BackwardFlag.NESTED
             return running, args
         self._note_facts(running, retain=args[1], create=args[2])
-        if running.armed or (self._options.replay and self._may_not_replay()):
-            self._look_at_graph(running, frame)
+        if running.armed or self._graphs.must_look_first():
+            self._graphs.look(running, frame)
         if births.is_bad(running.loss):
             self._nonfinite.look_in_forward(running)
         tensors = self._registry.tensors()
         self._reader.before(running, tensors)
         running.leftovers = self._loop.ledger.before_backward(tensors)
-        args = self._keep_for_replay(running, args)
+        if self._graphs.may_replay(running, create=args[2]):
+            running.replaying, running.retained_for_replay = True, not args[1]
+            args = (args[0], True, *args[2:])
         running.overhead = time.perf_counter() - began
         return running, args
 
     def _note_facts(self, running: Running, *, retain: bool, create: bool) -> None:
-        running.armed = self._armed
+        running.armed = self._graphs.armed
         for flag, stands in (
             (BackwardFlag.RETAINED, retain),
             (BackwardFlag.CREATE_GRAPH, create),
@@ -260,71 +250,6 @@ class Tracer:
             running.scale = later.number(scale)
             if running.loss is not None and isinstance(running.scale, float) and running.scale:
                 running.loss /= running.scale
-
-    def _look_at_graph(self, running: Running, frame: FrameType) -> None:
-        """Walk the graph where that is due; build and measure it where the backward is armed.
-
-        Where it is not armed that is done after the engine has run: what the walk makes is gone again by the time that
-        Python's garbage collector would look at it.
-        """
-        if not (running.armed or self._options.replay or self._schedule.walk_due(running.number)):
-            return
-        began = time.perf_counter()
-        graph = running.graph = LiveGraph(running.roots, NODE_LIMIT)
-        fingerprint = graph.fingerprint()
-        running.nodes = len(graph.nodes)
-        self._schedule.walked(time.perf_counter() - began, fingerprint)
-        running.structure = self._structures.get(fingerprint, -1)
-        if running.armed or (running.structure < 0 and self._options.graph in ("changes", "all")):
-            running.builder = self._builder(graph, frame, read_saved=running.armed and self._lens.sightings.mode_on)
-        if running.structure < 0 and not running.armed:
-            self._schedule.trigger()
-        if running.armed and not running.flags & BackwardFlag.CREATE_GRAPH and self._options.graph != "off":
-            running.measurement = Measurement(graph)
-            running.flags |= BackwardFlag.MEASURED
-            self._keep_values(running, graph)
-
-    def _builder(self, graph: LiveGraph, frame: FrameType | None, *, read_saved: bool) -> Builder:
-        lens = self._lens
-        return Builder(
-            graph,
-            self._registry,
-            self._sites,
-            lens.watch,
-            lens.journal.spans,
-            lens.sightings.is_hooked,
-            self._sites.user_frame(frame),
-            read_saved=read_saved,
-        )
-
-    def _keep_values(self, running: Running, graph: LiveGraph) -> None:
-        """Keep the numbers of a small graph for `gradtrace explain`."""
-        if not self._lens.sightings.mode_on or len(running.roots) != 1 or not 0 < len(graph.nodes) <= NODES:
-            return
-        sequences = (private.node_sequence(node) for node in graph.nodes)
-        if any(number is not None and self._lens.sightings.is_hooked(number) for number in sequences):
-            return
-        values = kept_values(graph, running.roots[0])
-        if values is not None:
-            self.output.event("values", values)
-
-    def _keep_for_replay(self, running: Running, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The engine's arguments, asking it to keep the graph where a replay may need it."""
-        _, retain, create = args[:3]
-        if not self._options.replay or create or (running.graph is not None and self._is_barred(running.graph)):
-            return args
-        running.replaying = True
-        running.retained_for_replay = not retain
-        return (args[0], True, *args[2:])
-
-    def _may_not_replay(self) -> bool:
-        """Whether there may be graphs that must not run again, so that each has to be looked at first."""
-        return self._lens.is_opaque or in_process_group()
-
-    def _is_barred(self, graph: LiveGraph) -> bool:
-        """Whether a graph must not be kept and run again: one that calls collectives, or a compiled one, which gives
-        its buffers away as it runs."""
-        return may_communicate(graph) or (self._lens.is_opaque and private.has_compiled_node(graph.nodes))
 
     def _end(self, running: Running, result: Any, args: tuple[Any, ...]) -> None:
         began = time.perf_counter()
@@ -343,11 +268,11 @@ class Tracer:
             row = self._reader.measure(running, numbers, gradients)
         if running.kind == 0:
             self._loop.ledger.wrote(numbers, running.leftovers)
-        self._put_graph(running, passed.union(numbers))
+        self._graphs.put(running, passed.union(numbers))
         self._judge(running, bad=row is not None and is_nonfinite(row), given=args[0])
-        self.output.registry(modules=self._armed)
+        self.output.registry(modules=running.armed)
         running.overhead += time.perf_counter() - began
-        self._schedule.ran(running.overhead)
+        self._graphs.schedule.ran(running.overhead)
         self._make_ready()
         if row is not None:
             self.output.row(running, row)
@@ -358,34 +283,11 @@ class Tracer:
         if bad:
             running.flags |= BackwardFlag.NONFINITE
             if not loss_is_bad:
-                self._nonfinite.look_in_backward(running, given, lambda number: self._place(running, number))
+                self._nonfinite.look_in_backward(running, given, lambda number: self._graphs.place(running, number))
         if self._nonfinite.after_backward(bad=bad or loss_is_bad):
             self._urgent = True
             if not self._nonfinite.explained:
-                self._schedule.trigger(urgent=True)
-
-    def _place(self, running: Running, number: int) -> tuple[ModuleCall | None, Source | None]:
-        """Module call and source line of a node of the backward's graph."""
-        if running.builder is None:
-            graph = running.graph or LiveGraph(running.roots, NODE_LIMIT)
-            running.builder = self._builder(graph, None, read_saved=False)
-        return running.builder.place(number)
-
-    def _put_graph(self, running: Running, reached: set[int]) -> None:
-        """Store the snapshot, and the cuts that left parameters without a gradient."""
-        builder, graph = running.builder, running.graph
-        if builder is not None and graph is not None and self._options.graph != "off":
-            measures = None if running.measurement is None else running.measurement.nodes
-            kind = "grad" if running.kind else "backward"
-            plain = builder.finish(running.number, kind, running.loss, self._lens.is_open, measures)
-            snapshot = expanded(plain, graph, self._lens.regions)
-            running.structure = self.output.writer.put_structure(snapshot.structure)
-            self._structures[graph.fingerprint()] = running.structure
-            self.output.writer.put_snapshot(snapshot)
-        journal = self._lens.journal
-        if running.armed and running.kind == 0 and journal.cuts.found:
-            for payload in self._lens.sightings.cut_payloads(journal, self._lens.watch, graph, reached):
-                self.output.event("cut", payload)
+                self._graphs.schedule.trigger(urgent=True)
 
     def _raised(self, running: Running, error: BaseException) -> None:
         """The engine raised: torch's own error goes on to the program, with a note where we know more."""
@@ -403,7 +305,7 @@ class Tracer:
             self._make_ready()
 
     def _explain(self, running: Running, error: Exception) -> None:
-        running.graph = running.graph or LiveGraph(running.roots, NODE_LIMIT)
+        running.graph = running.graph or walked(running.roots)
         payload = explain_exception(
             error,
             running.roots,
@@ -411,7 +313,7 @@ class Tracer:
             self._lens.journal,
             self._sites,
             running.site,
-            lambda number: self._place(running, number)[1],
+            lambda number: self._graphs.place(running, number)[1],
         )
         if payload["type"] != "other":
             self.output.event("exception", payload)
