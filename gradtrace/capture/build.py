@@ -209,16 +209,12 @@ def _edge(
 def _metadata(node: private.Node) -> Sequence[_Metadata]:
     if private.is_leaf_node(node):
         variable = node.variable
-        return ((tuple(variable.shape), dtype_name(variable.dtype), device_name(variable.device)),)
+        return ((private.plain_shape(variable.shape), dtype_name(variable.dtype), device_name(variable.device)),)
     return [_described(metadata) for metadata in private.inputs_metadata(node)]
 
 
 def _described(metadata: Any) -> _Metadata:
-    try:
-        shape = tuple(map(int, metadata.shape))
-    except (RuntimeError, TypeError):  # nested tensors have no plain shape
-        shape = None
-    return shape, dtype_name(metadata.dtype), device_name(metadata.device)
+    return private.plain_shape(metadata.shape), dtype_name(metadata.dtype), device_name(metadata.device)
 
 
 @functools.lru_cache(maxsize=4096)

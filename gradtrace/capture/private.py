@@ -70,10 +70,15 @@ def output_metadata(node: Node) -> tuple[tuple[int, ...], torch.dtype, torch.dev
     metadata = getattr(node, "_input_metadata", None)
     if not metadata:
         return None
-    first = metadata[0]
+    shape = plain_shape(metadata[0].shape)
+    return None if shape is None else (shape, metadata[0].dtype, metadata[0].device)
+
+
+def plain_shape(shape: Any) -> tuple[int, ...] | None:
+    """Sizes as numbers; None for a nested tensor, whose rows differ in length."""
     try:
-        return tuple(int(size) for size in first.shape), first.dtype, first.device
-    except (RuntimeError, TypeError):  # nested tensors have no plain shape
+        return tuple(map(int, shape))
+    except (RuntimeError, TypeError, AttributeError):  # by layout: no shape at all, or a size that is no number
         return None
 
 
