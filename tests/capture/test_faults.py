@@ -93,6 +93,9 @@ OFF_COURSE = {
     ("Lens", "found_compiled"),
     ("LoopWatch", "_clipping_value"),
     ("LoopWatch", "_module_cleared"),
+    ("GraphWatch", "must_look_first"),
+    ("Registry", "_find_sharded"),
+    ("Registry", "_stands_in"),
     ("Registry", "_is_free"),
     ("Registry", "adopt"),
     ("Registry", "add_loose_leaf"),
@@ -106,7 +109,8 @@ OFF_COURSE = {
     ("_Finder", "_is_deliberate"),
     ("_Finder", "follow_saved"),
 }
-"""What the course does not pass through: compiled programs, accelerators, clipping by value, deep graphs, ..."""
+"""What the course does not pass through: compiled programs, accelerators, clipping by value, deep graphs,
+sharded parameters, ..."""
 
 
 def _entries() -> list[tuple[type, str]]:
