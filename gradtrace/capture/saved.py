@@ -12,7 +12,7 @@ from torch import Tensor
 from gradtrace.capture import private
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _SATURATING: dict[str, Callable[[Tensor], Tensor]] = {
     "SigmoidBackward0": lambda result: result * (1 - result) < 0.25e-3,
@@ -58,6 +58,7 @@ def saved_facts(node: private.Node) -> Facts:
     facts = Facts()
     attributes: dict[str, Any] = {}
     saved: set[int] = set()
+    shapes: dict[str, list[int]] = {}
     node_type: type = type(node)
     for field in _fields(node_type):
         try:
@@ -66,15 +67,28 @@ def saved_facts(node: private.Node) -> Facts:
             attributes["overwritten"] = field.name
             continue
         if field.tensors:
-            for tensor in value if isinstance(value, (tuple, list)) else (value,):
-                facts.saved_bytes += _bytes_of(tensor, saved)
+            tensors = value if isinstance(value, (tuple, list)) else (value,)
+            facts.saved_bytes += sum(_bytes_of(tensor, saved) for tensor in tensors)
+            _note_shapes(field.name, tensors, shapes)
         elif (plain := _plain(value)) is not None:
             attributes[field.name] = plain
     if isinstance(node, torch.autograd.function.BackwardCFunction):
-        facts.saved_bytes += sum(_bytes_of(tensor, saved) for tensor in _custom_saved(node))
+        tensors = _custom_saved(node)
+        facts.saved_bytes += sum(_bytes_of(tensor, saved) for tensor in tensors)
+        _note_shapes("saved", tensors, shapes)
+    if shapes:
+        attributes["saved"] = shapes
     _note_saturation(node, attributes)
     facts.attributes = attributes or None
     return facts
+
+
+def _note_shapes(name: str, tensors: Sequence[Tensor | None], shapes: dict[str, list[int]]) -> None:
+    """Enter the shapes of saved tensors: by the name that torch gives them, with a number where it is one of a list."""
+    known = [(at, private.plain_shape(tensor.shape)) for at, tensor in enumerate(tensors) if tensor is not None]
+    for at, shape in known:
+        if shape is not None:
+            shapes[name if len(tensors) == 1 else f"{name}[{at}]"] = list(shape)
 
 
 def _custom_saved(node: private.Node) -> list[Tensor]:

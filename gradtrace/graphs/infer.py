@@ -10,13 +10,17 @@ from gradtrace.graphs.types import LEAVES, Graph, is_view
 
 
 def infer_modules(graph: Graph) -> Graph:
-    """A copy of `graph` in which ops have the `module` that their inputs suggest; `graph` itself if it is complete.
+    """A copy of `graph` in which ops have the `module` that their inputs suggest; `graph` itself if ops know theirs.
 
     An op that uses a module's parameters is taken for the module's own. Any other op is taken for one of the innermost
     module with submodules that holds the op which ran last before it among its inputs: a residual addition belongs to
-    the block whose branch it closes. The graph attribute `note` says that this is a guess.
+    the block whose branch it closes. Where no op knows its module, the forward ran in another thread. The graph
+    attribute `note` says that this is a guess.
     """
-    if graph.graph.get("complete", True) or not any(path for _, path in graph.nodes(data="module")):
+    knows = graph.graph.get("complete", True) and any(
+        facts.get("module") is not None for facts in graph.nodes.values() if facts.get("kind") not in LEAVES
+    )
+    if knows or not any(path for _, path in graph.nodes(data="module")):
         return graph
     result = graph.copy()
     types = {facts["module"]: facts.get("module_type") for facts in graph.nodes.values() if facts.get("module")}

@@ -222,7 +222,7 @@ def _gain(facts: Facts) -> str:
 def tooltip(facts: Facts) -> str:
     """All that is known about a node, one fact a line."""
     lines = [str(facts.get("name") or op_name(facts.get("op")))]
-    source = facts.get("source")
+    source, attributes = facts.get("source"), facts.get("attributes") or {}
     pairs = [
         ("op", facts.get("op")),
         (
@@ -239,8 +239,8 @@ def tooltip(facts: Facts) -> str:
         ("nodes", facts.get("nodes")),
         ("parameters", facts.get("parameters")),
         ("repeats", facts["repeats"] if facts.get("repeats", 1) > 1 else None),
-        ("saved", numbers.size(facts["saved_bytes"]) if facts.get("saved_bytes") else None),
-        ("attributes", ", ".join(f"{name}={value}" for name, value in (facts.get("attributes") or {}).items())),
+        ("saved", _saved(facts)),
+        ("attributes", ", ".join(f"{name}={value}" for name, value in attributes.items() if name != "saved")),
         ("gradient norm", _or_none(facts.get("grad_norm"))),
         ("gradient norms", " to ".join(map(numbers.norm, facts["grad_range"])) if facts.get("grad_range") else None),
         ("largest gradient", _or_none(facts.get("grad_max"))),
@@ -252,6 +252,13 @@ def tooltip(facts: Facts) -> str:
     ]
     lines += [f"{name}: {value}" for name, value in pairs if value not in (None, "", {})]
     return "\n".join(lines)
+
+
+def _saved(facts: Facts) -> str:
+    """What the op keeps for its backward: bytes of its own, and the tensors by torch's names."""
+    shapes = (facts.get("attributes") or {}).get("saved") or {}
+    tensors = ", ".join(f"{name} {numbers.shape(tuple(shape))}" for name, shape in shapes.items())
+    return _join(numbers.size(facts["saved_bytes"]) if facts.get("saved_bytes") else None, tensors)
 
 
 def _or_none(value: float | None) -> str | None:
