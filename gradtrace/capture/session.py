@@ -183,6 +183,11 @@ class Tracing:
             self._on_open()
         return writer
 
+    @property
+    def gave_up(self) -> bool:
+        """Whether the tracer took its hooks off by itself, which it has said."""
+        return not self._tracer.active
+
     def stop(self, kind: type[BaseException] | None = None) -> None:
         """Take the hooks off, diagnose the whole run, and close the file. `kind` is the exception on its way."""
         self._tracer.stop()

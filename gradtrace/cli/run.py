@@ -29,6 +29,9 @@ def _graphs(value: str) -> str | int:
 )
 @click.option("-m", "is_module", is_flag=True, help="PROGRAM is the name of a module, as for `python -m`.")
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="TRACE", help="Where to write the trace.")
+@click.option(
+    "--resume", is_flag=True, help="Continue the trace that is there, as a training does that starts from a checkpoint."
+)
 @click.option("--every", type=click.IntRange(min=1), default=1, metavar="K", help="Record each K-th backward.")
 @click.option(
     "--graph",

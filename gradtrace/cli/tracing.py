@@ -57,6 +57,7 @@ class TracedProgram:
         self._process = os.getpid()
         self._tracing: Tracing | None = None
         self._ending = False
+        self._gave_up = False
         self._announced: list[Finding] = []
 
     def run(self) -> NoReturn:
@@ -110,6 +111,7 @@ class TracedProgram:
     def _close(self, outcome: Outcome) -> None:
         if self._tracing is None:
             return
+        self._gave_up = self._tracing.gave_up
         if self._tracing.trace is not None:
             self._tracing.trace.note("program", {"exit_code": outcome.exit_code, "exception": outcome.exception})
         self._tracing.stop()
@@ -117,7 +119,7 @@ class TracedProgram:
     def _judge(self, outcome: Outcome) -> Outcome:
         traces = self._traces()
         if not traces:
-            if not self._manner.quiet:
+            if not (self._manner.quiet or self._gave_up):
                 _say(f"nothing was traced: {self._why_nothing()}")
             return outcome
         from gradtrace.renderers.findings import stands

@@ -34,7 +34,7 @@ def begin(
     def places() -> Iterator[Path]:
         return destination.places(*rank_and_size(), child_of=run if is_child else None)
 
-    checked = Options.checked(None, **{"select": (), "ignore": (), "thresholds": None, **options})
+    checked = Options.checked(path, **{"select": (), "ignore": (), "thresholds": None, **options})
     tracing = Tracing(checked, (), places, {"run": run}, on_open)
     tracing.start()
     return tracing

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 _ORDER = {"parameter": 0, "input": 1, "forward": 2, "backward": 3}
 """What comes first in one step."""
 
+REDUCTION = "all_reduce"
+"""Op of what came in with the gradients of other ranks."""
+
 _OPERANDS = ("mat1", "self", "input")
 """Names under which autograd saves the activations that an op was given."""
 
@@ -72,9 +75,28 @@ def find_births(run: Run) -> list[Birth]:
         else:
             known.count += 1
             known.last = max(known.last, birth.last)
+    reduced = _from_reduction(run, min((birth.backward for birth in births if not birth.healed), default=math.inf))
+    if reduced is not None:
+        return [birth for birth in births if not _is_consequence(run, birth, [reduced])] + [reduced]
     if all(birth.healed for birth in births):
         births.extend(_from_statistics(run))
     return births
+
+
+def _from_reduction(run: Run, before: float) -> Birth | None:
+    """What another rank brought: this one's loss and ops were finite, as a replay or a measurement told, and the
+    gradients that the ranks share are not."""
+    size, options = run.recording.meta.get("world_size"), run.recording.meta.get("options")
+    if not isinstance(size, int) or size < 2:
+        return None
+    replayed = isinstance(options, dict) and bool(options.get("replay"))
+    looked = replayed | run.has_flag(BackwardFlag.MEASURED)
+    birth = next(iter(_from_statistics(run)), None)
+    row = None if birth is None else run.row_of(birth.backward)
+    if birth is None or row is None or birth.direction != "backward" or birth.backward >= before or not looked[row]:
+        return None
+    birth.op, birth.module, birth.source = REDUCTION, None, None
+    return birth
 
 
 def sick_rows(run: Run) -> Mask:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradtrace.model import Where
 from gradtrace.rules.base import Draft
-from gradtrace.rules.births import Birth
+from gradtrace.rules.births import REDUCTION, Birth
 from gradtrace.rules.run import Run
 from gradtrace.rules.singularities import reason_behind
 from gradtrace.rules.wording import at_line, module_text
@@ -17,7 +17,7 @@ def nonfinite_draft(run: Run, birth: Birth, *, what: str, parameter: str | None 
     row = run.row_of(birth.backward)
     return Draft(
         severity=severity,
-        message=f"{what}{place_text(birth)} at backward {birth.backward}{reach}",
+        message=f"{_headline(run, birth, what)} at backward {birth.backward}{reach}",
         where=Where(parameter=parameter, module=birth.module, op=birth.op, source=birth.source),
         cause=cause,
         fix=fix,
@@ -32,6 +32,14 @@ def nonfinite_draft(run: Run, birth: Birth, *, what: str, parameter: str | None 
             "loss": None if row is None else float(run.rows["loss"][row]),
         },
     )
+
+
+def _headline(run: Run, birth: Birth, what: str) -> str:
+    """What is where."""
+    if birth.op != REDUCTION:
+        return what + place_text(birth)
+    value = "NaN" if birth.value == "nan" else "an infinity"
+    return f"{value} comes in with the reduction over {run.recording.meta['world_size']} ranks, not born on this one,"
 
 
 def _reach(birth: Birth) -> tuple[str, str]:

@@ -28,6 +28,11 @@ _UNMASKED = "leave one position of every row unmasked, or mask with a large fini
 
 BACKWARD = (
     Reason(
+        ("all_reduce",),
+        "another rank brings it in: every op of this one gave finite gradients",
+        "look at the traces of the other ranks; `gradtrace check` over their folder names the rank and the op",
+    ),
+    Reason(
         ("compiledfunction",),
         "it is born inside a region of torch.compile, whose single ops are not seen",
         "trace the same program with TORCHDYNAMO_DISABLE=1 set: the op and its line are then named",

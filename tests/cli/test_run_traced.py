@@ -172,3 +172,21 @@ def test_stopping_at_the_faulty_step(train):
     assert done.returncode == 1
     assert "FindingRaised: GT301" in done.stderr
     assert "trained" not in done.stdout
+
+
+def test_resume_continues_the_trace_that_is_there(train, tmp_path):
+    for backwards in (12, 24):
+        done = train(options=["--resume"])
+        assert f"no findings in {backwards} backwards" in done.stderr
+    assert "no findings in 12 backwards" in train().stderr
+
+
+def test_what_cannot_be_resumed_is_said_once_and_the_program_runs(train, tmp_path):
+    train()
+    trace = tmp_path / "train.gradtrace"
+    trace.write_bytes(trace.read_bytes()[:3000])
+    done = train(options=["--resume"])
+    assert (done.returncode, done.stdout) == (0, "trained\n")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gradtrace: not tracing: ")
+    assert "is damaged" in line

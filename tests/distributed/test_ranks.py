@@ -80,6 +80,12 @@ def test_a_nan_of_one_rank_names_the_rank(launch):
     assert (finding.code, finding.where.rank, finding.first_backward) == ("GT502", 1, 8)
     assert finding.where.parameter == "0.weight"
     assert "GT502" in done.stderr
+    live = (
+        "rank 0: GT201 nan-gradient: NaN comes in with the reduction over 2 ranks, not born on this one, at backward 8"
+    )
+    assert live in done.stderr
+    (alone,) = gradtrace.load(trace.path / "rank0.gradtrace").findings
+    assert (alone.code, alone.where.op, alone.where.source) == ("GT201", "all_reduce", None)
 
 
 @pytest.mark.slow
