@@ -19,14 +19,16 @@ Plugins are loaded when rules, formats or exporters are first asked for, never b
 from __future__ import annotations
 
 import sys
-from functools import cache
+from functools import cache, wraps
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from gradtrace.errors import GradtraceError
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     GraphFormat = Callable[[Any], str | bytes]
@@ -81,23 +83,50 @@ def manager() -> pluggy.PluginManager:
 
 def rules() -> list[Any]:
     """The rules of all plugins."""
-    return [rule for found in manager().hook.gradtrace_rules() for rule in found]
+    return [rule for _, found in _answers(manager().hook.gradtrace_rules) for rule in found]
 
 
 def graph_formats() -> dict[str, GraphFormat]:
     """By name."""
-    return _merged(manager().hook.gradtrace_graph_formats())
+    return _merged(manager().hook.gradtrace_graph_formats)
 
 
 def finding_formats() -> dict[str, FindingFormat]:
     """By name."""
-    return _merged(manager().hook.gradtrace_finding_formats())
+    return _merged(manager().hook.gradtrace_finding_formats)
 
 
 def exporters() -> dict[str, Exporter]:
     """By name."""
-    return _merged(manager().hook.gradtrace_exporters())
+    return _merged(manager().hook.gradtrace_exporters)
 
 
-def _merged(found: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    return {name: value for mapping in found for name, value in mapping.items()}
+def _merged(hook: Any) -> dict[str, Any]:
+    return {name: _blaming(plugin, value) for plugin, found in _answers(hook) for name, value in found.items()}
+
+
+def _answers(hook: Any) -> Iterator[tuple[str, Any]]:
+    """Each plugin's name and what it gives, the last installed first, as pluggy calls them."""
+    for implementation in reversed(hook.get_hookimpls()):
+        plugin = implementation.plugin_name
+        yield plugin, _blaming(plugin, implementation.function)()
+
+
+def _blaming(plugin: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function`, whose exceptions become one line that names the plugin."""
+
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            raise blame(f"plugin {plugin}", error, "repair or uninstall it") from error
+
+    return call
+
+
+def blame(what: str, error: Exception, remedy: str) -> GradtraceError:
+    """The error to raise in the place of one that a plugin raised; one of ours as it is."""
+    if isinstance(error, GradtraceError):
+        return error
+    return GradtraceError(f"{what} failed ({type(error).__name__}: {error}); {remedy}")

@@ -152,7 +152,7 @@ def diagnose(
     """
     rules = chosen(all_rules(), select, ignore)
     run = Run(recording, Thresholds.of(thresholds))
-    return settle([finding for each in rules for finding in each.diagnose(run)])
+    return settle([finding for each in rules for finding in _found(each, run)])
 
 
 def diagnose_ranks(
@@ -169,7 +169,21 @@ def diagnose_ranks(
     own: dict[tuple[object, ...], Finding] = {}
     for run in runs:
         for each in rules:
-            for finding in each.diagnose(run):
+            for finding in _found(each, run):
                 own.setdefault((finding.code, finding.where, finding.first_backward), finding)
     across = [finding for each in rules if isinstance(each, RanksRule) for finding in each.diagnose_ranks(runs)]
     return settle([*across, *own.values()])
+
+
+def _found(each: Rule, run: Run) -> list[Finding]:
+    """A rule's findings. Raises GradtraceError where a plugin's rule fails."""
+    if each in RULES:
+        return each.diagnose(run)
+    from gradtrace import plugins
+
+    try:
+        return each.diagnose(run)
+    except Exception as error:
+        raise plugins.blame(
+            f"rule {each.code} of a plugin", error, f"leave it out with --ignore {each.code}"
+        ) from error

@@ -114,6 +114,63 @@ def test_a_rule_cannot_take_a_code_of_ours(trace, tmp_path):
     assert "has the code GT101, which is taken" in done.stderr
 
 
+FAILING_RULE = """
+from gradtrace.plugins import hookimpl
+from gradtrace.rules import Rule
+from gradtrace.rules.base import Page
+
+class Failing(Rule):
+    code, name, page = "ACME1", "failing", Page("m", "r", "m", "e", "f", "s")
+    def check(self, run):
+        raise ZeroDivisionError("as asked")
+
+@hookimpl
+def gradtrace_rules():
+    return [Failing()]
+"""
+
+FAILING_FUNCTIONS = """
+from gradtrace.plugins import hookimpl
+
+def fail(*args):
+    raise ZeroDivisionError("as asked")
+
+def give():
+    return {"bad": fail}
+
+gradtrace_graph_formats = hookimpl(give, specname="gradtrace_graph_formats")
+"""
+
+
+def test_a_rule_that_fails_is_one_line(trace, tmp_path):
+    done = gradtrace("check", trace, site=_plugin(tmp_path / "site", FAILING_RULE))
+    line = "rule ACME1 of a plugin failed (ZeroDivisionError: as asked); leave it out with --ignore ACME1"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"gradtrace: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("hook", "args"),
+    [
+        ("gradtrace_finding_formats", ("check", "--format", "bad")),
+        ("gradtrace_graph_formats", ("render", "--format", "bad")),
+        ("gradtrace_exporters", ("export", "--to", "bad", "-o", "out")),
+    ],
+)
+def test_a_function_that_fails_is_one_line(trace, tmp_path, hook, args):
+    site = _plugin(tmp_path / "site", FAILING_FUNCTIONS.replace("gradtrace_graph_formats", hook))
+    command, *options = args
+    done = gradtrace(command, trace, *options, site=site, folder=tmp_path)
+    line = "plugin broken failed (ZeroDivisionError: as asked); repair or uninstall it"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"gradtrace: {line}\n")
+
+
+def test_a_hook_that_fails_names_its_plugin(trace, tmp_path):
+    module = "from gradtrace.plugins import hookimpl\n@hookimpl\ndef gradtrace_rules():\n    return 1 / 0\n"
+    done = gradtrace("check", trace, site=_plugin(tmp_path / "site", module))
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "plugin broken failed (ZeroDivisionError: division by zero)" in done.stderr
+
+
 def _plugin(site, module):
     facts = site / "broken-1.0.dist-info"
     facts.mkdir(parents=True)
