@@ -33,6 +33,9 @@ FACTORIES = {"tensor", "as_tensor", "from_numpy", "full", "asarray"}
 PARAMETER = "Parameter"
 """The call of a cut that makes a new leaf of a computed value."""
 
+ASSIGNED = "data="
+"""`leaf.data = value`, as the journal names it."""
+
 _SHAPE_ONLY = {
     "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "randint_like", "full_like",
     "new_zeros", "new_ones", "new_empty", "new_full",
@@ -122,6 +125,9 @@ class CutTracker:
         """Carry cut values onward through one call, and notice where it cuts."""
         if seen.name in _SHAPE_ONLY:
             return
+        if seen.name in (ASSIGNED, "copy_") and seen.inputs[0].is_leaf and seen.inputs[0].requires_grad:
+            self._assigned(seen)
+            return
         if seen.name == "__setitem__":  # returns nothing: what it makes is its target
             seen = seen._replace(outputs=seen.inputs[:1])
         carried: set[Key] = set()
@@ -136,6 +142,15 @@ class CutTracker:
             carried = {key for key, cut in self.found.items() if cut.exits}
         if carried:
             self._carry(carried, seen)
+
+    def _assigned(self, seen: Seen) -> None:
+        """A leaf takes over values, and hands no gradient on to what they were computed from."""
+        leaf, *values = seen.inputs
+        keys = {key for value in values for key in self._tags_of(value)}
+        if any(value.requires_grad and self._is_recent(value) for value in values):
+            keys.add(self._cut(seen._replace(inputs=values)))
+        if keys:
+            self._tag(leaf, keys)
 
     def _tags_of(self, tensor: Tensor) -> frozenset[Key]:
         tag = self._tags.get(id(tensor))

@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from gradtrace.capture import private
-from gradtrace.capture.cuts import FACTORIES, CutTracker, Seen
+from gradtrace.capture.cuts import ASSIGNED, FACTORIES, CutTracker, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -249,7 +249,8 @@ def _name_of(func: Any) -> str:
     name = getattr(func, "__name__", "") or ""
     if name in ("__get__", "__set__"):
         owner = getattr(func, "__self__", None)
-        return _GETTERS.get(getattr(owner, "__name__", ""), "") if name == "__get__" else ""
+        attribute = getattr(owner, "__name__", "")
+        return _GETTERS.get(attribute, "") if name == "__get__" else ASSIGNED if attribute == "data" else ""
     return "" if name in _SILENT else name
 
 

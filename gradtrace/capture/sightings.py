@@ -97,11 +97,15 @@ class Sightings:
     def cut_payloads(
         self, journal: Journal, watch: ModuleWatch, graph: LiveGraph | None, got: set[int]
     ) -> Iterator[dict[str, Any]]:
-        """The `cut` events of one forward: cuts upstream of which a parameter got no gradient in this backward."""
+        """The `cut` events of one forward: cuts upstream of which a parameter got no gradient in this backward.
+
+        Those whose value is known to have entered the loss come first; then those through which it left torch, and may
+        have come back; then those whose value went on unseen. The later ones only for what the earlier leave open.
+        """
         sequences = _sequences(graph)
         entered = _entered(journal, graph)
         numbers = self._parameters_by_identity()
-        reaching, leaving = [], []
+        reaching, leaving, idle = [], [], []
         for cut in journal.cuts.found.values():
             upstream = sorted(numbers[identity] for identity in cut.tensors if identity in numbers)
             starved = [number for number in upstream if number not in got]
@@ -109,11 +113,13 @@ class Sightings:
                 into = _consumers(cut, sequences)
                 made = [numbers[leaf] for leaf in entered.get(id(cut), ()) if leaf in numbers]
                 reaching.append(self._payload(cut, watch, starved, reaches=True) | {"into": into, "made": made})
-            elif starved and cut.exits:
-                leaving.append(self._payload(cut, watch, starved, reaches=False))
-        explained = {number for payload in reaching for number in payload["parameters"]}
-        yield from reaching
-        yield from (payload for payload in leaving if not explained.issuperset(payload["parameters"]))
+            elif starved:
+                (leaving if cut.exits else idle).append(self._payload(cut, watch, starved, reaches=False))
+        explained: set[int] = set()
+        for payloads in (reaching, leaving, idle):
+            told = [payload for payload in payloads if not explained.issuperset(payload["parameters"])]
+            yield from told
+            explained.update(number for payload in told for number in payload["parameters"])
 
     def _parameters_by_identity(self) -> dict[int, int]:
         return {id(tensor): number for number, tensor in enumerate(self._registry.tensors()) if tensor is not None}

@@ -12,6 +12,8 @@ _REMEDIES = {
     "detach": "drop the detach() on the way to the loss",
     "no_grad": "run this forward outside no_grad()",
     "data": "use the tensor itself instead of its .data",
+    "data=": "assigning .data copies values alone: call the module with the computed weights, by "
+    "torch.func.functional_call",
     "item": "keep the tensor in the loss; item() is for printing",
     "tolist": "stay with tensors until the loss is made",
     "numpy": "write this step with torch operations",
@@ -75,7 +77,9 @@ def spoken(call: str) -> str:
         return f"a comparison ({call.strip('_')})"
     if call == "Parameter":
         return "nn.Parameter()"
-    return f".{call}" if call == "data" else f"{call}()"
+    if call in ("data", "data="):
+        return f".{call.replace('=', ' =')}"
+    return f"{call}()"
 
 
 def remedy(call: str) -> str:

@@ -146,7 +146,8 @@ class ContinuingWriter(BackgroundWriter):
     def put_event(self, event: Event) -> None:
         payload = dict(event.payload)
         if event.kind == "cut":  # the one event that names parameters by number
-            payload["parameters"] = [self._past.column(number) for number in payload["parameters"]]
+            for key in ("parameters", "made"):
+                payload[key] = [self._past.column(number) for number in payload.get(key, ())]
         past = self._past
         super().put_event(
             replace(event, backward=event.backward + past.backwards, step=event.step + past.steps, payload=payload)

@@ -80,3 +80,63 @@ def test_modules_in_plain_containers_are_named_by_their_place(tmp_path: Path) ->
         *("first.weight", "first.bias", "listed[0].weight", "listed[0].bias"),
         *("keyed[last].0.weight", "keyed[last].0.bias"),
     ]
+
+
+def _loop(trace: gradtrace.Trace, kind: LoopKind) -> list[StepFlag]:
+    records = trace.recording().loop()
+    return [StepFlag(int(flags)) for flags in records["flags"][records["kind"] == kind]]
+
+
+def test_a_gradient_left_over_while_others_are_written_is_still_left_over(tmp_path: Path) -> None:
+    """Between two steps of the critic stands a backward that has nothing to do with it."""
+    actor, critic = nn.Linear(3, 1), nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(critic.parameters(), lr=0.1)
+    with gradtrace.trace(nn.ModuleList([actor, critic]), out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(3):
+            actor(torch.ones(2, 3)).sum().backward()
+            critic(torch.ones(2, 3)).sum().backward()
+            optimizer.step()
+    assert [StepFlag.STALE in flags for flags in _flags(trace)] == [False, True, True]
+
+
+def test_zeros_written_through_data_are_no_leftovers(tmp_path: Path) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(3):
+            for parameter in model.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.data.zero_()
+            model(torch.ones(2, 3)).sum().backward()
+            optimizer.step()
+    assert not any(StepFlag.STALE in flags for flags in _flags(trace))
+
+
+@pytest.mark.parametrize("through_data", [True, False])
+@pytest.mark.parametrize("clear", [True, False])
+def test_weights_moved_by_hand(tmp_path: Path, through_data: bool, clear: bool) -> None:
+    model = nn.Linear(3, 1)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(4):
+            model(torch.ones(2, 3)).square().sum().backward()
+            for parameter in model.parameters():
+                assert parameter.grad is not None
+                if through_data:
+                    parameter.data -= 0.01 * parameter.grad.data
+                else:
+                    with torch.no_grad():
+                        parameter.sub_(parameter.grad, alpha=0.01)
+                if clear:
+                    parameter.grad.data.zero_()
+    assert [StepFlag.STALE in flags for flags in _loop(trace, LoopKind.MOVED)] == [not clear] * 3
+
+
+def test_weights_that_an_optimizer_moves_are_not_moved_by_hand(tmp_path: Path) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(4):
+            optimizer.zero_grad()
+            model(torch.ones(2, 3)).sum().backward()
+            optimizer.step()
+    assert _loop(trace, LoopKind.MOVED) == []

@@ -428,3 +428,98 @@ def test_gan_pairs_with_two_optimizers_are_healthy():
         recording.backward(dict.fromkeys((*critic, *generator), 1.0), site=CLIP_LINE)
         recording.step(1)
     assert not alarms(recording)
+
+
+def test_weights_moved_by_hand_with_gradients_left_in_place():
+    recording = mlp()
+    recording.optimizers.clear()
+    for turn in range(5):
+        recording.backward()
+        if turn:
+            recording.loop_event(LoopKind.MOVED, flags=STALE)
+    finding = only(recording, "GT401")
+    assert (finding.where.optimizer, finding.where.parameter) == (None, "layers.0.weight")
+    assert finding.where.source == Source("train.py", 10 * BACKWARD_LINE, "train")
+    assert finding.count == 4
+
+
+def test_weights_moved_by_hand_whose_gradients_are_cleared_are_healthy():
+    recording = mlp()
+    recording.optimizers.clear()
+    for _ in range(5):
+        recording.backward()
+        recording.loop_event(LoopKind.MOVED)
+    assert not found(recording)
+
+
+def test_steps_that_most_often_follow_no_backward():
+    recording = mlp()
+    for turn in range(12):
+        recording.zero_grad()
+        if turn % 4 == 0:
+            recording.backward()
+        recording.step(flags=NO_GRAD if turn % 4 else FRESH)
+    finding = only(recording, "GT403")
+    assert finding.severity == "warning"
+    assert finding.count == 9
+    assert "no backward ran before it" in finding.message
+
+
+def test_batches_that_hold_nothing_to_learn_from_are_healthy():
+    recording = mlp()
+    for turn in range(12):
+        recording.zero_grad()
+        if turn % 3:
+            recording.backward()
+        recording.step(flags=FRESH if turn % 3 else NO_GRAD)
+    assert not found(recording)
+
+
+def two_losses(moves: float) -> Synthetic:
+    """The gradients of the first loss, which alone reaches the first layer, are cleared before those of the second."""
+    recording = mlp()
+    for step in range(1, 6):
+        recording.backward({0: 1.0, 1: 1.0, 4: 1.0, 5: 1.0})
+        recording.zero_grad(site=CLIP_LINE)
+        recording.backward({2: 1.0, 3: 1.0, 4: 1.0, 5: 1.0}, site=ZERO_LINE)
+        recording.step()
+        recording.sample("weight_norm", step, dict.fromkeys(range(6), 1.0))
+        recording.sample("update_norm", step, {leaf: moves if leaf < 2 else 1e-2 for leaf in range(6)})
+    return recording
+
+
+def test_gradients_of_one_of_two_losses_are_never_used():
+    finding = only(two_losses(moves=0.0), "GT404")
+    assert finding.parameters == ("layers.0.weight", "layers.0.bias")
+    assert finding.where.source == Source("train.py", 10 * CLIP_LINE, "train")
+    assert finding.count == 5
+
+
+def test_gradients_that_are_cleared_and_put_back_by_hand_are_healthy():
+    assert not found(two_losses(moves=1e-2))
+
+
+def divided_and_cleared(*, moved: bool) -> Synthetic:
+    """Two backwards of one line a step, the first one's gradients cleared; the loss is divided last of all."""
+    recording = mlp()
+    for number in range(1, 5):
+        tape = Tape()
+        tape.op("DivBackward0", shape=())
+        recording.graph(tape.snapshot(number))
+    for _ in range(6):
+        recording.backward()
+        recording.zero_grad()
+        recording.backward()
+        if moved:
+            recording.loop_event(LoopKind.MOVED)
+        recording.step()
+        recording.zero_grad()
+    return recording
+
+
+def test_a_divided_loss_whose_first_half_is_cleared():
+    assert only(divided_and_cleared(moved=False), "GT404").evidence["backwards_discarded"] == 6
+
+
+def test_a_divided_loss_between_whose_passes_the_program_climbs_is_healthy():
+    assert not found(divided_and_cleared(moved=True))

@@ -294,3 +294,41 @@ def test_a_model_built_anew_is_found_by_the_names_inside():
     finding = only(recording, "GT405")
     assert finding.evidence["stale"] == ["model.0.weight", "model.2.weight"]
     assert finding.first_backward == 6
+
+
+def test_optimizers_that_are_given_their_gradients_are_not_stale():
+    """Shards of the weights: no backward writes their gradients, and yet they are new at every step."""
+    recording = mlp()
+    recording.optimizers.clear()
+    shards = [recording.parameter(f"shards[{shard}]", module=None) for shard in range(2)]
+    for shard in shards:
+        recording.optimizer([shard], f"optimizers[{shard}]")
+    recording.train(5, without(recording, *shards))
+    assert not found(recording, "GT405")
+
+
+def test_the_optimizers_of_one_replaced_model_are_one_finding():
+    recording = Synthetic()
+    recording.module("", "Net")
+    old = [recording.parameter(f"layers.{layer}.weight", module=f"layers.{layer}") for layer in range(3)]
+    for leaf in old:
+        recording.optimizer([leaf], f"optimizers[{leaf}]")
+    recording.train(5)
+    new = [recording.parameter(f"layers.{layer}.weight") for layer in range(3)]
+    for _ in range(5):
+        recording.backward(dict.fromkeys(new, 1.0))
+        for optimizer in recording.optimizers:
+            recording.step(optimizer.id, flags=StepFlag.NO_GRAD)
+    finding = only(recording, "GT405")
+    assert finding.evidence["optimizers"] == ["optimizers[0]", "optimizers[1]", "optimizers[2]"]
+
+
+def test_leaves_that_a_cut_makes_anew_are_not_left_out_of_an_optimizer():
+    recording = mlp()
+    made = recording.parameter("leaf", module=None)
+    recording.train(20, without(recording, 0, 1))
+    facts = {"module": "layers.0", "parameters": [0, 1], "reaches_loss": True, "count": 20, "made": [made]}
+    recording.event("cut", call="Parameter", source=line(7), **facts)
+    finding = only(recording, "GT301")
+    assert "nn.Parameter() at model.py:7 cuts the way to the loss" in finding.message
+    assert [other["code"] for other in finding.evidence["also"]] == ["GT402"]

@@ -1,0 +1,97 @@
+"""Where values leave the graph by ways that are no plain call: new leaves, assignments, parts of a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import vector_to_parameters
+
+import gradtrace
+
+HERE = Path(__file__)
+
+
+class Hyper(nn.Module):
+    """A main layer whose weights come from another, in a way that hands no gradient back."""
+
+    def __init__(self, put: Callable[[nn.Linear, Tensor], Tensor | None]) -> None:
+        super().__init__()
+        self.hyper = nn.Linear(2, 4)
+        self.main = nn.Linear(4, 1, bias=False)
+        self.put = put
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.put(self.main, self.hyper(torch.ones(2)).view(1, 4))
+        return nn.functional.linear(x, self.main.weight if weight is None else weight)
+
+
+def _new_leaf(main: nn.Linear, weight: Tensor) -> Tensor:
+    return main.weight + nn.Parameter(weight)  # here
+
+
+def _assigned(main: nn.Linear, weight: Tensor) -> None:
+    main.weight.data = weight  # here
+
+
+def _copied(main: nn.Linear, weight: Tensor) -> None:
+    with torch.no_grad():  # here
+        main.weight.copy_(weight)
+
+
+def _by_torch(main: nn.Linear, weight: Tensor) -> None:
+    vector_to_parameters(weight.flatten(), main.parameters())  # here
+
+
+def _in_part(main: nn.Linear, weight: Tensor) -> Tensor:
+    buffer = torch.zeros(1, 4)
+    buffer[:, :2] = weight.data[:, :2]  # here
+    return buffer + main.weight
+
+
+def _line_of(function: Callable[..., Any]) -> int:
+    first = function.__code__.co_firstlineno
+    lines = HERE.read_text().splitlines()
+    return next(number for number in range(first, first + 9) if lines[number - 1].endswith("# here"))
+
+
+@pytest.mark.parametrize(
+    ("put", "call"),
+    [(_new_leaf, "Parameter"), (_assigned, "data="), (_copied, "no_grad"), (_by_torch, "data"), (_in_part, "data")],
+)
+def test_the_line_that_hands_no_gradient_back_is_named(
+    tmp_path: Path, put: Callable[[nn.Linear, Tensor], Tensor | None], call: str
+) -> None:
+    torch.manual_seed(0)
+    model = Hyper(put)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(4):
+            optimizer.zero_grad()
+            model(torch.randn(3, 4)).square().sum().backward()
+            optimizer.step()
+    (finding,) = [each for each in trace.findings if "hyper.weight" in each.parameters]
+    assert (finding.code, finding.where.op) == ("GT301", call)
+    assert finding.where.source is not None
+    assert finding.where.source.line == _line_of(put)
+    assert [each.code for each in trace.findings if each.severity == "error"] == ["GT301"]
+
+
+def test_a_pasted_value_that_keeps_its_graph_is_no_cut(tmp_path: Path) -> None:
+    def put(main: nn.Linear, weight: Tensor) -> Tensor:
+        buffer = torch.zeros(1, 4)
+        buffer[:, :2] = weight[:, :2]
+        return buffer + main.weight
+
+    model = Hyper(put)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(4):
+            optimizer.zero_grad()
+            model(torch.randn(3, 4)).square().sum().backward()
+            optimizer.step()
+    assert not trace.recording().events("cut")
