@@ -206,10 +206,15 @@ STATISTICS = ("norm", "max", "zeros")
 """Recorded for every parameter at every backward, float32: L2 norm of `.grad` as the backward left it (`ABSENT` where
 the backward brought none), largest absolute value, share of exact zeros (NaN where not measured)."""
 
-SAMPLES = ("weight_norm", "update_norm", "dead_units", "units", "identical_rows", "subnormal")
+SAMPLES = (
+    *("weight_norm", "update_norm", "dead_units", "units", "identical_rows"),
+    *("dead_columns", "columns", "identical_columns", "subnormal"),
+)
 """Recorded now and then, per parameter. `weight_norm` and `update_norm` are taken at optimizer steps (before the step,
 of the real change); `dead_units` of `units` got exactly zero gradient over the whole window that ends at the backward;
-`identical_rows` is 1 where all rows of the gradient are equal in every backward of the window; `subnormal` is the share
+`identical_rows` is the share of neighbouring rows of the gradient that are equal in every backward of the window, 1
+where all rows are. `dead_columns` of `columns` and `identical_columns` say the same of columns, which are the units where
+a program multiplies by the weight from the right; layers of torch's own have none of them. `subnormal` is the share
 of non-zero elements below the dtype's smallest normal number."""
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradtrace.capture import private
 from gradtrace.capture.distributed import local
@@ -106,8 +106,13 @@ class GradientReader:
     def _look_at_units(self, backward: int, numbers: list[int], gradients: list[Tensor]) -> None:
         if not self._meter.matrices or not self._units.due(backward, self._meter.matrices):
             return
-        numbered = zip(numbers, gradients, strict=True)
-        self._units.add([(number, local(gradient)) for number, gradient in numbered if _is_matrix(gradient)])
+        self._units.add(
+            [
+                (number, local(gradient), not hasattr(nn, self._registry.module_type_of(number) or ""))
+                for number, gradient in zip(numbers, gradients, strict=True)
+                if _is_matrix(gradient)
+            ]
+        )
         if self._units.full():
             self.finish_units()
 

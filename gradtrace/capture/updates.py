@@ -33,6 +33,10 @@ MATRICES_EACH_TIME = 64
 """Weight matrices up to which the first window looks at every backward."""
 
 
+_Key = tuple[int, str]
+"""Number of a parameter, and "rows" or "columns"."""
+
+
 class UpdateMeter:
     """Norms of the weights and of the real change that an optimizer step made to them.
 
@@ -81,15 +85,16 @@ def _real(tensor: Tensor) -> Tensor:
 
 
 class UnitWindow:
-    """Counts units (rows of a weight's gradient) that stay exactly zero, and weights whose rows stay identical.
+    """Counts units (rows of a weight's gradient) that stay exactly zero, and neighbours among them that stay identical.
 
+    Of a weight whose layer is not torch's own, nobody knows whether rows or columns are its units: both are looked at.
     Looks at every backward of the first window of a small model, then at every tenth backward.
     """
 
     def __init__(self) -> None:
-        self._alive: dict[int, Tensor] = {}
-        self._identical: dict[int, Tensor] = {}
-        self._seen: dict[int, int] = {}
+        self._alive: dict[_Key, Tensor] = {}
+        self._identical: dict[_Key, Tensor] = {}
+        self._seen: dict[_Key, int] = {}
         self.windows = 0
 
     def due(self, backward: int, matrices: int) -> bool:
@@ -98,39 +103,45 @@ class UnitWindow:
             return True
         return backward % 10 == 0
 
-    def add(self, numbered: Sequence[tuple[int, Tensor]]) -> None:
-        """Take in the gradients of one backward, dense and of two or more dimensions."""
-        for number, gradient in numbered:
+    def add(self, numbered: Sequence[tuple[int, Tensor, bool]]) -> None:
+        """Take in the gradients of one backward, dense and of two or more dimensions, and whether the units of each
+        may be its columns."""
+        for number, gradient, either in numbered:
             rows = gradient.detach().flatten(1)
-            scale = rows.abs().amax()
-            alive = (rows != 0).any(1)
-            same = ((rows - rows[:1]).abs().amax() <= 1e-5 * scale) & (scale > 0)
-            known = self._alive.get(number)
-            if known is None or known.shape != alive.shape:
-                self._alive[number], self._identical[number], self._seen[number] = alive, same, 1
-            else:
-                known |= alive
-                self._identical[number] &= same
-                self._seen[number] += 1
+            self._take((number, "rows"), rows)
+            if either and gradient.dim() == 2 and gradient.numel() <= EVERY_STEP:
+                self._take((number, "columns"), rows.t())
+
+    def _take(self, key: _Key, units: Tensor) -> None:
+        scale = units.abs().amax()
+        alive = (units != 0).any(1)
+        same = ((units[1:] - units[:-1]).abs().amax(1) <= 1e-5 * scale) & (scale > 0)
+        known = self._alive.get(key)
+        if known is None or known.shape != alive.shape:
+            self._alive[key], self._identical[key], self._seen[key] = alive, same, 1
+        else:
+            known |= alive
+            self._identical[key] &= same
+            self._seen[key] += 1
 
     def full(self) -> bool:
         """Whether a report is due."""
         return max(self._seen.values(), default=0) >= WINDOW
 
     def report(self, count: int) -> dict[str, NDArray[np.float32]] | None:
-        """`dead_units`, `units` and `identical_rows` over the window, float32 of shape (count,); starts the next
-        window."""
-        columns = [number for number, seen in self._seen.items() if seen >= LEAST]
-        result = None
-        if columns:
-            result = {name: np.full(count, np.nan, np.float32) for name in ("dead_units", "units", "identical_rows")}
-            for number in columns:
-                alive = self._alive[number]
-                result["units"][number] = alive.numel()
-                result["dead_units"][number] = alive.numel() - int(alive.sum())
-                result["identical_rows"][number] = float(self._identical[number]) if alive.numel() > 1 else 0.0
-            self.windows += 1
+        """The window's samples (see `model.SAMPLES`), float32 of shape (count,); starts the next window."""
+        enough = [key for key, seen in self._seen.items() if seen >= LEAST]
+        result: dict[str, NDArray[np.float32]] = {}
+        for number, axis in enough:
+            alive, same = self._alive[number, axis], self._identical[number, axis]
+            for name, value in (
+                ("units" if axis == "rows" else "columns", alive.numel()),
+                ("dead_units" if axis == "rows" else "dead_columns", alive.numel() - int(alive.sum())),
+                (f"identical_{axis}", float(same.float().mean()) if same.numel() else 0.0),
+            ):
+                result.setdefault(name, np.full(count, np.nan, np.float32))[number] = value
+        self.windows += bool(enough)
         self._alive.clear()
         self._identical.clear()
         self._seen.clear()
-        return result
+        return result or None

@@ -12,7 +12,8 @@ from gradtrace.model import Node, Parameter, Where
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import Layout, is_view, numel
 from gradtrace.rules.run import Run
-from gradtrace.rules.thresholds import Units
+from gradtrace.rules.thresholds import Units as Limits
+from gradtrace.rules.units import Units, find_units, is_product
 from gradtrace.rules.wording import at_line, counted, module_text
 
 _RECTIFIERS = ("Relu", "Threshold", "ClampMin", "Clamp", "Hardtanh", "Hardswish", "Hardsigmoid", "Maximum", "Where")
@@ -31,9 +32,6 @@ _BETWEEN = (
 )
 """What may stand between a layer and its rectifier: the bias, a normalisation."""
 
-_TRANSPOSES = ("TBackward", "Transpose", "ToCopy", "Permute")
-_PRODUCTS = ("Addmm", "Mm", "Bmm", "Baddbmm")
-
 _ZERO_STAYS = ("Mul", "NativeDropout", "MaxPool", "AvgPool", "AdaptiveAvgPool", "AdaptiveMaxPool", "Mean", "Sum")
 """Ops between a layer and the next one that make no number of a zero."""
 
@@ -49,9 +47,9 @@ class DeadUnits(Rule):
     page = Page(
         meaning="Units of a layer are off for every sample of every batch in a window: a ReLU (or its kin) gives "
         "zero for all of them and passes no gradient back.",
-        recognised="The rows of a weight that got exactly zero gradient in every backward of the last windows: more "
-        "than half plus three standard deviations of the binomial (where inputs look alike, half are off "
-        "by chance), in a layer of 8 or more units that feeds a rectifier.",
+        recognised="The rows of a weight (its columns in `x @ weight`) that got exactly zero gradient in every "
+        "backward of the last windows: more than half plus three standard deviations of the binomial (where inputs "
+        "look alike, half are off by chance), in a layer of 8 or more units that feeds a rectifier.",
         matters="A dead unit gets no gradient, so nothing brings it back; the layer works with fewer units than "
         "it has.",
         example="layer = nn.Linear(64, 64)\n"
@@ -89,12 +87,16 @@ class Layer(NamedTuple):
 def _dead_layers(run: Run) -> Iterator[Layer]:
     layouts = [layout for _, layout in run.flows.structures]
     for leaf in run.parameters:
-        if len(leaf.shape) < 2 or leaf.sparse or leaf.shape[0] < run.thresholds.units.least:
+        if len(leaf.shape) < 2 or leaf.sparse:
             continue
-        seen = _by_windows(run, leaf) or _by_batches(run, leaf, layouts)
+        shown = find_units(leaf, layouts)
+        axis = shown[0].axis if shown else 0
+        if leaf.shape[axis] < run.thresholds.units.least:
+            continue
+        seen = _by_windows(run, leaf, axis) or (_by_batches(run, leaf, layouts) if axis == 0 else None)
         if seen is None:
             continue
-        layout, rectifier = _rectifier(leaf, layouts)
+        layout, rectifier = _rectifier(shown)
         if rectifier is None and layouts:
             continue
         if rectifier is None or _is_reached(run, rectifier):
@@ -107,19 +109,19 @@ _Seen = tuple[float, int, int, int, int]
 """Share, units, first backward, last backward, looks."""
 
 
-def _by_windows(run: Run, leaf: Parameter) -> _Seen | None:
+def _by_windows(run: Run, leaf: Parameter, axis: int) -> _Seen | None:
     """From the recorder's windows, which follow each unit; None where they say nothing about the end of the run."""
-    positions, dead = run.sample("dead_units")
-    _, units = run.sample("units")
+    positions, dead = run.sample("dead_columns" if axis else "dead_units")
+    _, units = run.sample("columns" if axis else "units")
     if dead.shape != units.shape or not len(positions):
         return None
     known = np.isfinite(dead[:, leaf.id]) & (units[:, leaf.id] > 0)
     share, at = dead[known, leaf.id] / units[known, leaf.id], positions[known]
-    enough = _enough(leaf.shape[0], run.thresholds.units)
+    enough = _enough(leaf.shape[axis], run.thresholds.units)
     if not len(share) or not (share[-2:] >= enough).all():
         return None
     first = at[share >= enough][0]
-    return float(share[-1]), leaf.shape[0], int(first), int(run.numbers[-1]), len(share)
+    return float(share[-1]), leaf.shape[axis], int(first), int(run.numbers[-1]), len(share)
 
 
 def _by_batches(run: Run, leaf: Parameter, layouts: list[Layout]) -> _Seen | None:
@@ -149,7 +151,7 @@ def _samples(leaf: Parameter, layout: Layout) -> int:
     return max(sizes, default=0) // leaf.shape[0]
 
 
-def _enough(units: int, limits: Units) -> float:
+def _enough(units: int, limits: Limits) -> float:
     """The share that chance does not reach."""
     return min(1.0, limits.chance + limits.sigmas * math.sqrt(limits.chance * (1 - limits.chance) / units))
 
@@ -166,23 +168,10 @@ def _is_reached(run: Run, rectifier: Node) -> bool:
     return not norms or any(norm != 0 for norm in norms)
 
 
-def _layer_ops(layout: Layout, place: int) -> list[int]:
-    """The ops that use a weight with one row a unit: convolutions, and products with its transpose (`linear`)."""
-    found = []
-    for consumer in layout.consumers[place]:
-        op = layout.nodes[consumer].op
-        if "Conv" in op or op.startswith("Linear"):
-            found.append(consumer)
-        elif op.startswith(_TRANSPOSES):
-            found += [user for user in layout.consumers[consumer] if layout.nodes[user].op.startswith(_PRODUCTS)]
-    return found
-
-
-def _rectifier(leaf: Parameter, layouts: list[Layout]) -> tuple[Layout | None, Node | None]:
+def _rectifier(shown: list[Units]) -> tuple[Layout | None, Node | None]:
     """The op right after the layer that can switch units off, and the graph that shows it."""
-    for layout in reversed(layouts):
-        place = layout.leaves.get(leaf.name)
-        for user in _layer_ops(layout, place) if place is not None else ():
+    for layout, ops, _ in shown:
+        for user in ops:
             found = _next_rectifier(layout, user)
             if found is not None:
                 return layout, layout.nodes[found]
@@ -209,15 +198,11 @@ def _fed(layout: Layout, rectifier: Node) -> list[str]:
     while stack:
         for user in layout.consumers[stack.pop()]:
             op = layout.nodes[user].op
-            if _multiplies(op):
+            if is_product(op) or op.startswith("Mul"):
                 found.add(user)
             if is_view(op) or op.startswith(_ZERO_STAYS):
                 stack.append(user)
     return [name for name, place in layout.leaves.items() if found & set(layout.users(place))]
-
-
-def _multiplies(op: str) -> bool:
-    return op.startswith((*_PRODUCTS, "Mul", "Linear")) or "Conv" in op
 
 
 def _draft(run: Run, layers: list[Layer]) -> Draft:
@@ -231,7 +216,7 @@ def _draft(run: Run, layers: list[Layer]) -> Draft:
     modules = {layer.leaf.module for layer in layers} - {None}
     return Draft(
         severity="error" if worst.share >= run.thresholds.units.all_dead else "warning",
-        message=f"{every} units of {module_text(worst.leaf.module)} are dead{others}: "
+        message=f"{every} units of {module_text(worst.leaf.module or worst.leaf.name)} are dead{others}: "
         f"{op or 'the activation'}{at_line(source)} passes no gradient to them",
         where=Where(parameter=worst.leaf.name, module=worst.leaf.module, op=op, source=source),
         cause="their inputs to the activation are below zero for every sample",

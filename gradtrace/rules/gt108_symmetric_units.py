@@ -11,6 +11,7 @@ from gradtrace.rules.arrays import Singles
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import Layout
 from gradtrace.rules.run import Run
+from gradtrace.rules.units import find_units, gates
 from gradtrace.rules.wording import counted, listed, module_text
 
 
@@ -20,8 +21,9 @@ class SymmetricUnits(Rule):
     page = Page(
         meaning="All units of a hidden layer get the same gradient at every backward. They started equal, and "
         "equal updates keep them so.",
-        recognised="All rows of a weight's gradient are equal, and not zero, in every backward of a window (about "
-        "ten), in a layer that feeds another one with weights.",
+        recognised="All rows of a weight's gradient (its columns in `x @ weight`, the rows of each gate in LSTM and "
+        "GRU) are equal, and not zero, in every backward of a window (about ten), in a layer that feeds another one "
+        "with weights.",
         matters="A layer of equal units computes one feature, however wide it is.",
         example="nn.init.constant_(hidden.weight, 0.1)\nnn.init.constant_(output.weight, 0.1)",
         fix="Initialise weights at random; a constant is fine for biases and for gains of normalisation layers.",
@@ -29,12 +31,13 @@ class SymmetricUnits(Rule):
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
-        positions, identical = run.sample("identical_rows")
         layouts = [layout for _, layout in run.flows.structures]
-        found = [leaf for leaf in run.parameters if _is_symmetric(run, leaf, identical) and _is_hidden(leaf, layouts)]
+        axes = {leaf.id: _symmetric_axis(run, leaf, layouts) for leaf in run.parameters if len(leaf.shape) >= 2}
+        found = [leaf for leaf in run.parameters if axes.get(leaf.id) is not None and _is_hidden(leaf, layouts)]
         if found:
             names = [leaf.name for leaf in found]
-            units = int(found[0].shape[0])
+            units = found[0].shape[axes[found[0].id] or 0] // gates(found[0])
+            positions, _ = run.sample("identical_rows")
             yield Draft(
                 severity="error",
                 message=f"all {units:,} units of {module_text(found[0].module or names[0])} get the same gradient: "
@@ -51,13 +54,22 @@ class SymmetricUnits(Rule):
             )
 
 
-def _is_symmetric(run: Run, leaf: Parameter, identical: Singles) -> bool:
-    column = identical[:, leaf.id]
-    known = column[np.isfinite(column)]
-    if len(leaf.shape) < 2 or leaf.shape[0] < 2 or not len(known) or not (known[-2:] == 1).all():
-        return False
+def _symmetric_axis(run: Run, leaf: Parameter, layouts: list[Layout]) -> int | None:
+    """The axis along which all units are alike; None where they differ."""
     norms = run.norm[run.got[:, leaf.id], leaf.id]
-    return bool(len(norms)) and float(norms[-1]) > 0
+    if not len(norms) or not np.median(norms) > 0:
+        return None
+    if _are_alike(run.sample("identical_rows")[1][:, leaf.id], leaf.shape[0], gates(leaf)):
+        return 0
+    columns = _are_alike(run.sample("identical_columns")[1][:, leaf.id], leaf.shape[1], 1)
+    return 1 if columns and any(units.axis == 1 for units in find_units(leaf, layouts)) else None
+
+
+def _are_alike(shares: Singles, units: int, blocks: int) -> bool:
+    """Whether neighbours differ at the borders of blocks at most, in the last windows."""
+    known = shares[np.isfinite(shares)]
+    least = 1.0 - (blocks - 1) / max(units - 1, 1)
+    return units >= 2 * blocks and len(known) > 0 and bool((known[-2:] >= least - 1e-6).all())
 
 
 def _is_hidden(leaf: Parameter, layouts: list[Layout]) -> bool:

@@ -413,6 +413,56 @@ def test_rows_that_are_inputs_and_not_units_may_well_be_zero():
     assert not found(dead(relu_net(untransposed=True), 16.0))
 
 
+def from_the_right(above: str) -> Synthetic:
+    """A weight outside of modules of 4 inputs and 16 units, `relu(x @ w1)`, and another one above."""
+    recording = Synthetic()
+    first, second = recording.parameter("w1", (4, 16), module=None), recording.parameter("w2", (16, 1), module=None)
+    recording.optimizer([first, second])
+    recording.train(40)
+    tape = Tape()
+    upper = tape.op("MmBackward0", tape.op("MseLossBackward0", shape=()), shape=(32, 1))
+    tape.leaf("w2", upper)
+    tape.leaf("w1", tape.op("MmBackward0", tape.op(above, upper, shape=(32, 16)), shape=(32, 16)))
+    shapes = {"w1": (4, 16), "w2": (16, 1)}
+    tape.nodes = [node._replace(shape=shapes.get(node.name or "", node.shape)) for node in tape.nodes]
+    recording.graph(tape.snapshot(1, measured=False))
+    return recording
+
+
+@pytest.mark.parametrize(("dead", "alarms"), [(14.0, 1), (8.0, 0)])
+def test_units_of_a_weight_used_from_the_right_are_its_columns(dead: float, alarms: int):
+    recording = from_the_right("ReluBackward0")
+    recording.sample("dead_units", 40, {0: 4.0})
+    recording.sample("units", 40, {0: 4.0})
+    recording.sample("dead_columns", 40, {0: dead})
+    recording.sample("columns", 40, {0: 16.0})
+    findings = found(recording, "GT107")
+    assert [finding.evidence["units"] for finding in findings] == [16] * alarms
+
+
+@pytest.mark.parametrize(("columns", "alarms"), [(1.0, 1), (0.9, 0)])
+def test_identical_columns_of_a_weight_used_from_the_right(columns: float, alarms: int):
+    recording = from_the_right("TanhBackward0")
+    recording.sample("identical_rows", 40, {0: 0.0})
+    recording.sample("identical_columns", 40, {0: columns})
+    assert [finding.where.parameter for finding in found(recording, "GT108")] == ["w1"] * alarms
+
+
+@pytest.mark.parametrize(("module_type", "alarms"), [("LSTM", 1), ("GRU", 0), ("Linear", 0)])
+def test_units_of_a_gated_cell_are_alike_within_each_gate(module_type: str, alarms: int):
+    recording = relu_net()
+    recording.parameters[0] = replace(recording.parameters[0], module_type=module_type)
+    recording.sample("identical_rows", 20, {0: 12 / 15})  # 16 rows in 4 blocks
+    assert len(found(recording, "GT108")) == alarms
+
+
+def test_one_batch_without_any_gradient_leaves_units_identical():
+    recording = relu_net()
+    recording.sample("identical_rows", 20, {0: 1.0})
+    recording.train(1, dict.fromkeys(range(4), 0.0))
+    assert only(recording, "GT108").where.parameter == "layers.0.weight"
+
+
 def test_units_that_no_sample_of_any_batch_switches_on():
     recording = relu_net()
     recording.zeros[1] = 0.95

@@ -1,0 +1,52 @@
+"""Windows over units: which stay without gradient, and which get the same as their neighbours."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from gradtrace.capture.updates import LEAST, UnitWindow
+
+
+def window(*gradients: torch.Tensor, either: bool = False) -> dict[str, float]:
+    """The samples of parameter 0 over these gradients, repeated until there are enough."""
+    units = UnitWindow()
+    for turn in range(LEAST * len(gradients)):
+        units.add([(0, gradients[turn % len(gradients)], either)])
+    report = units.report(2) or {}
+    assert all(np.isnan(values[1]) for values in report.values()), "parameter 1 was never seen"
+    return {name: float(values[0]) for name, values in report.items()}
+
+
+def test_units_without_a_gradient_in_every_backward_are_dead():
+    first, second = torch.ones(4, 3), torch.ones(4, 3)
+    first[:3], second[2:] = 0.0, 0.0
+    assert window(first, second)["dead_units"] == 1.0
+
+
+@pytest.mark.parametrize("shape", [(12, 3), (12, 3, 2, 2)])
+def test_rows_that_are_alike_in_blocks(shape: tuple[int, ...]):
+    blocks = torch.arange(1.0, 5.0).repeat_interleave(3).view(12, *[1] * (len(shape) - 1))
+    samples = window(blocks.expand(shape))
+    assert samples["identical_rows"] == pytest.approx(8 / 11)
+    assert "identical_columns" not in samples
+
+
+def test_columns_are_looked_at_where_they_may_be_units():
+    gradient = torch.randn(5, 1).expand(5, 8).clone()
+    gradient[:, 7] = 0.0
+    samples = window(gradient, either=True)
+    assert (samples["columns"], samples["dead_columns"]) == (8.0, 1.0)
+    assert samples["identical_columns"] == pytest.approx(6 / 7)
+    assert samples["identical_rows"] == 0.0
+
+
+def test_zeros_are_not_alike():
+    assert window(torch.zeros(4, 3))["identical_rows"] == 0.0
+
+
+def test_too_few_backwards_say_nothing():
+    units = UnitWindow()
+    units.add([(0, torch.ones(4, 3), False)])
+    assert units.report(1) is None
