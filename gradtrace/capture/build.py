@@ -108,7 +108,7 @@ class Builder:
             if edge.grad_norm is not None:
                 reached[edge.target] = reached.get(edge.target, 0.0) + edge.grad_norm**2
         nodes = tuple(
-            self._leaf(number, node, reached if measures is not None else {})
+            self._leaf(number, node, reached if measures is not None else {}, (measures or {}).get(number))
             if private.is_leaf_node(node)
             else self._op(number, node, metadata[number], measures)
             for number, node in enumerate(graph.nodes)
@@ -127,11 +127,14 @@ class Builder:
             graph.truncated,
         )
 
-    def _leaf(self, number: int, node: private.Node, reached: Mapping[int, float]) -> Node:
+    def _leaf(
+        self, number: int, node: private.Node, reached: Mapping[int, float], measured: NodeMeasure | None
+    ) -> Node:
+        """A leaf's gradient is what its one edge brings; of several their sum, where that was measured."""
         variable = node.variable
         known = self._registry.number(variable)
         owner = self._owners[number]
-        squares = reached.get(number)
+        squares = reached.get(number) if measured is None else measured.norm**2
         return Node(
             number,
             "AccumulateGrad",
@@ -139,7 +142,7 @@ class Builder:
             None if known is None else self._registry.name(known),
             self._registry.module_of(known) if known is not None else (owner.module if owner else None),
             self._registry.module_type_of(known) if known is not None else None,
-            shape=tuple(variable.shape),
+            shape=private.plain_shape(variable),
             dtype=dtype_name(variable.dtype),
             device=device_name(variable.device),
             grad_norm=None if squares is None else math.sqrt(squares),
@@ -209,12 +212,12 @@ def _edge(
 def _metadata(node: private.Node) -> Sequence[_Metadata]:
     if private.is_leaf_node(node):
         variable = node.variable
-        return ((private.plain_shape(variable.shape), dtype_name(variable.dtype), device_name(variable.device)),)
+        return ((private.plain_shape(variable), dtype_name(variable.dtype), device_name(variable.device)),)
     return [_described(metadata) for metadata in private.inputs_metadata(node)]
 
 
 def _described(metadata: Any) -> _Metadata:
-    return private.plain_shape(metadata.shape), dtype_name(metadata.dtype), device_name(metadata.device)
+    return private.plain_shape(metadata), dtype_name(metadata.dtype), device_name(metadata.device)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -131,7 +131,7 @@ class GraphWatch:
         """Store the snapshot, and the cuts that left parameters without a gradient."""
         builder, graph = running.builder, running.graph
         if builder is not None and graph is not None and self._options.graph != "off":
-            measures = None if running.measurement is None else running.measurement.nodes
+            measures = None if running.measurement is None else running.measurement.nodes | running.measurement.shared
             kind = "grad" if running.kind else "backward"
             plain = builder.finish(running.number, kind, running.loss, self._lens.is_open, measures)
             snapshot = expanded(plain, graph, self._lens.regions)

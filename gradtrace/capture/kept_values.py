@@ -64,7 +64,8 @@ class _NotSmallError(Exception):
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Tensor):
-        if value.numel() > FEW or value.is_complex() or value.layout is not torch.strided:
+        small = not value.is_nested and value.numel() <= FEW
+        if not small or value.is_complex() or value.layout is not torch.strided:
             raise _NotSmallError
         dtype = str(value.dtype).removeprefix("torch.")
         return {"tensor": value.detach().tolist(), "dtype": dtype, "shape": list(value.shape)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -57,7 +58,7 @@ def norm_of(gradient: Tensor) -> float:
 
 
 class Measurement:
-    """Hooks on every non-leaf node of a graph for one run of the engine.
+    """Hooks on every non-leaf node of a graph, and on the leaves that several nodes use, for one run of the engine.
 
     Reads each gradient on the host, so on an accelerator a measured backward waits for the device; it is taken on
     snapshot steps only.
@@ -65,11 +66,17 @@ class Measurement:
 
     def __init__(self, graph: LiveGraph) -> None:
         self.nodes: dict[int, NodeMeasure] = {}
+        self.shared: dict[int, NodeMeasure] = {}
+        """Of leaves that get their gradient in several parts, whose norms do not tell that of their sum."""
         self._started: dict[int, float] = {}
         self.failed: BaseException | None = None
         self._handles = []
+        uses = Counter(target for _, target, _, _ in graph.edges)
         for number, node in enumerate(graph.nodes):
-            if not private.is_leaf_node(node):
+            if private.is_leaf_node(node):
+                if uses[number] > 1:
+                    self._handles.append(node.register_prehook(functools.partial(self._shared, number)))
+            else:
                 self._handles.append(node.register_prehook(functools.partial(self._before, number)))
                 self._handles.append(node.register_hook(functools.partial(self._after, number)))
 
@@ -82,13 +89,21 @@ class Measurement:
     def _before(self, number: int, grad_outputs: Any) -> None:
         self._started[number] = time.perf_counter()
 
+    def _shared(self, number: int, grad_outputs: Any) -> None:
+        self._guarded(self.shared, number, (), grad_outputs, 0.0)
+
     def _after(self, number: int, grad_inputs: Any, grad_outputs: Any) -> None:
         seconds = time.perf_counter() - self._started.pop(number, time.perf_counter())
+        self._guarded(self.nodes, number, grad_inputs, grad_outputs, seconds)
+
+    def _guarded(
+        self, into: dict[int, NodeMeasure], number: int, grad_inputs: Any, grad_outputs: Any, seconds: float
+    ) -> None:
         if self.failed is not None:
             return
         try:
             with torch._C.DisableTorchFunction(), private.without_grad():
-                self.nodes[number] = measure_node(len(self.nodes), grad_inputs, grad_outputs, seconds)
+                into[number] = measure_node(len(into), grad_inputs, grad_outputs, seconds)
         except Exception as error:  # a fault of ours must not reach the user's backward
             self.failed = error
 

@@ -70,14 +70,14 @@ def output_metadata(node: Node) -> tuple[tuple[int, ...], torch.dtype, torch.dev
     metadata = getattr(node, "_input_metadata", None)
     if not metadata:
         return None
-    shape = plain_shape(metadata[0].shape)
+    shape = plain_shape(metadata[0])
     return None if shape is None else (shape, metadata[0].dtype, metadata[0].device)
 
 
-def plain_shape(shape: Any) -> tuple[int, ...] | None:
-    """Sizes as numbers; None for a nested tensor, whose rows differ in length."""
+def plain_shape(owner: Any) -> tuple[int, ...] | None:
+    """The `shape` of a tensor or of a node's metadata; None for a nested tensor, whose rows differ in length."""
     try:
-        return tuple(map(int, shape))
+        return tuple(map(int, owner.shape))
     except (RuntimeError, TypeError, AttributeError):  # by layout: no shape at all, or a size that is no number
         return None
 

@@ -85,7 +85,7 @@ def saved_facts(node: private.Node) -> Facts:
 
 def _note_shapes(name: str, tensors: Sequence[Tensor | None], shapes: dict[str, list[int]]) -> None:
     """Enter the shapes of saved tensors: by the name that torch gives them, with a number where it is one of a list."""
-    known = [(at, private.plain_shape(tensor.shape)) for at, tensor in enumerate(tensors) if tensor is not None]
+    known = [(at, private.plain_shape(tensor)) for at, tensor in enumerate(tensors) if tensor is not None]
     for at, shape in known:
         if shape is not None:
             shapes[name if len(tensors) == 1 else f"{name}[{at}]"] = list(shape)
