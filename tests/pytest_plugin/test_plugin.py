@@ -225,6 +225,15 @@ def test_junit_properties(suite):
     assert {item.get("name") for item in cases["test_sound"].iter("property")} == {"gradtrace_backwards"}
 
 
+def test_junit_names_what_was_kept(suite):
+    pytester = suite()
+    args = ["--gradtrace", "--gradtrace-fail-on=GT301", "--gradtrace-dir=kept", "--junit-xml=out.xml"]
+    pytester.runpytest(*args, "-o", "junit_family=xunit1")
+    properties = {item.get("name"): item.get("value") for item in ET.parse(pytester.path / "out.xml").iter("property")}
+    assert package.load(properties["gradtrace_trace"]).backwards == 12
+    assert properties["gradtrace_picture"].endswith(".svg")
+
+
 def test_nothing_is_left_behind(suite):
     text = (
         SUITE
@@ -250,3 +259,32 @@ def test_importing_the_plugin_imports_neither_torch_nor_networkx():
 def test_suite_without_traced_tests_imports_neither(suite):
     text = "import sys\n\ndef test_it():\n    assert not {'torch', 'networkx', 'numpy'} & set(sys.modules)\n"
     suite(text).runpytest_subprocess().assert_outcomes(passed=1)
+
+
+COUNTING = """
+import sys
+
+calls = []
+
+def note(frame, event, argument):
+    if event == "call" and "gradtrace" in frame.f_globals.get("__name__", ""):
+        calls.append(frame.f_code.co_name)
+
+def pytest_sessionstart(session):
+    sys.setprofile(note)
+
+def pytest_sessionfinish(session):
+    sys.setprofile(None)
+    print("calls:", len(calls), "others:", {"torch", "networkx", "numpy"} & set(sys.modules))
+"""
+
+
+def test_a_thousand_empty_tests_cost_a_few_calls_each(pytester):
+    pytester.makeconftest(COUNTING)
+    pytester.makepyfile(test_empty="\n".join(f"def test_{number}(): pass" for number in range(1000)))
+    result = pytester.runpytest_subprocess("-q")
+    result.assert_outcomes(passed=1000)
+    (line,) = [line for line in result.outlines if "calls:" in line]
+    count = int(line.split("calls:")[1].split()[0])
+    assert 1000 <= count <= 4100  # a call is a tenth of a microsecond, an empty test costs pytest a thousand times that
+    assert line.endswith("others: set()")

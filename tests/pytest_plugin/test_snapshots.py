@@ -88,8 +88,24 @@ def test_none_and_nan_are_kept_as_such(snapshot, tmp_path):
     snapshot()(model, loss_of(model))
 
 
-def test_fixture_and_option(pytester):
-    pytester.makepyfile(
-        "def test_it(gradtrace_snapshot):\n    assert type(gradtrace_snapshot).__name__ == 'GradientSnapshots'"
-    )
-    pytester.runpytest("--gradtrace-update").assert_outcomes(passed=1)
+SUITE = """
+import torch
+
+def test_it(gradtrace_snapshot):
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 1)
+    gradtrace_snapshot(model, (model(torch.ones(2, 3)) * SCALE).sum())
+"""
+
+
+def test_kept_by_the_option_and_compared_without_it(pytester):
+    def run(scale, *options):
+        pytester.makepyfile(test_it=SUITE.replace("SCALE", scale))
+        return pytester.runpytest(*options)
+
+    run("1.0").assert_outcomes(failed=1)
+    run("1.0", "--gradtrace-update").assert_outcomes(passed=1)
+    run("1.0").assert_outcomes(passed=1)
+    result = run("2.0")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*gradients differ from *test_it.json; run pytest with --gradtrace-update*"])
