@@ -122,7 +122,7 @@ class LoopWatch:
         self.record(LoopKind.MOVED, site=0, flags=int(flags))
 
     def _optimizer_cleared(self, optimizer: Any, set_to_none: bool = True) -> None:
-        record = self._registry.optimizer(optimizer, self._sites.user_frame(sys._getframe(2)))
+        record = self._registry.optimizers.record(optimizer, self._sites.user_frame(sys._getframe(2)))
         self.ledger.clear(record.parameters, () if set_to_none else self._registry.tensors())
         self.record(LoopKind.ZERO_GRAD, record.id)
 
@@ -153,7 +153,7 @@ class LoopWatch:
 
     def _owner(self, numbers: list[int]) -> int:
         if numbers:
-            for optimizer in self._registry.optimizer_records():
+            for optimizer in self._registry.optimizers.records():
                 if numbers[0] in optimizer.parameters:
                     return optimizer.id
         return -1
@@ -166,13 +166,13 @@ class LoopWatch:
 
     def _unscaled_by(self, scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         if scaler.is_enabled():
-            record = self._registry.optimizer(optimizer, self._sites.user_frame(sys._getframe(2)))
+            record = self._registry.optimizers.record(optimizer, self._sites.user_frame(sys._getframe(2)))
             self._unscaled.add(record.id)
             self.record(LoopKind.UNSCALE, record.id)
 
     def _scaler_steps(self, scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         if scaler.is_enabled():
-            record = self._registry.optimizer(optimizer, self._sites.user_frame(sys._getframe(2)))
+            record = self._registry.optimizers.record(optimizer, self._sites.user_frame(sys._getframe(2)))
             self.record(LoopKind.SCALER_STEP, record.id)
 
     def _scaler_updated(self, scaler: Any, *args: Any, **kwargs: Any) -> None:

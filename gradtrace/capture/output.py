@@ -107,7 +107,7 @@ class Output:
         if self._registry.changed or force:
             self._registry.changed = False
             self.writer.put_parameters(self._registry.parameter_records())
-            self.writer.put_optimizers(self._registry.optimizer_records())
+            self.writer.put_optimizers(self._registry.optimizers.records())
         if modules or force:
             self.writer.put_modules(self._registry.module_records())
         fresh = self._sites.unwritten()

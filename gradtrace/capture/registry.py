@@ -1,9 +1,9 @@
-"""Who is who: the modules, parameters and optimizers of a running program, and their names."""
+"""Who is who: the modules and parameters of a running program, and their names."""
 
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
@@ -11,6 +11,7 @@ from gradtrace import model
 from gradtrace.capture import distributed
 from gradtrace.capture.held import Leaf, Root
 from gradtrace.capture.in_sight import holder_of, kept_as, variable_name
+from gradtrace.capture.optimizers import Optimizers
 from gradtrace.capture.sites import SiteTable
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def _joined(path: str, name: str) -> str:
 
 
 class Registry:
-    """Numbers parameters, modules and optimizers as they are met and keeps their names.
+    """Numbers parameters and modules as they are met and keeps their names; `optimizers` does so for optimizers.
 
     Everything of the program is held weakly. `tensors()` gives the live leaves by number (None once a leaf is gone).
     Names get the root's name in front as soon as there are two roots with parameters.
@@ -50,10 +51,8 @@ class Registry:
         self._calls: dict[str, int] = {}
         self._grad_calls: dict[str, int] = {}
         self._training: dict[str, bool] = {}
-        self._optimizers: list[tuple[weakref.ref[Any], model.Optimizer, tuple[int, ...]]] = []
-        self._optimizer_numbers: dict[int, int] = {}
-        self._elements: dict[int, int] = {}
         self.changed = True
+        self.optimizers = Optimizers(self)
 
     # ---- parameters
 
@@ -274,54 +273,11 @@ class Registry:
             if module is not None and root.has_parameters:
                 yield module
 
-    # ---- optimizers
+    # ---- what optimizers hold
 
-    def optimizer(self, optimizer: Any, frame: FrameType | None) -> model.Optimizer:
-        """The record of an optimizer, registered with its parameters at first sight and when its groups changed."""
-        shape = tuple(len(group["params"]) for group in optimizer.param_groups)
-        number = self._optimizer_numbers.get(id(optimizer))
-        if number is not None:
-            reference, record, known_shape = self._optimizers[number]
-            if reference() is optimizer and known_shape == shape:
-                return record
-        self._elements.clear()
-        same = number is not None and self._optimizers[number][0]() is optimizer
-        index = number if same and number is not None else len(self._optimizers)
-        record = self._describe_optimizer(optimizer, index, frame)
-        entry = (weakref.ref(optimizer), record, shape)
-        if same:
-            self._optimizers[index] = entry
-        else:
-            self._optimizers.append(entry)
-            self._optimizer_numbers[id(optimizer)] = index
-        self.changed = True
-        return record
-
-    def elements(self, optimizer: model.Optimizer) -> int:
-        """Total elements of an optimizer's parameters."""
-        known = self._elements.get(id(optimizer))
-        if known is None:
-            tensors = (self._leaves[number].reference() for number in optimizer.parameters)
-            known = self._elements[id(optimizer)] = sum(tensor.numel() for tensor in tensors if tensor is not None)
-        return known
-
-    def _describe_optimizer(self, optimizer: Any, index: int, frame: FrameType | None) -> model.Optimizer:
-        kind = type(optimizer).__name__
-        groups = tuple(
-            tuple(
-                self._owned(parameter, f"{kind}.param_groups[{group_number}][{position}]", frame)
-                for position, parameter in enumerate(group["params"])
-            )
-            for group_number, group in enumerate(optimizer.param_groups)
-        )
-        defaults = {
-            key: value for key, value in optimizer.defaults.items() if isinstance(value, (int, float, bool, str))
-        }
-        flat = tuple(number for group in groups for number in group)
-        name = variable_name(frame, optimizer) or kind
-        return model.Optimizer(index, name, kind, flat, groups, defaults)
-
-    def _owned(self, parameter: Tensor, fallback: str, frame: FrameType | None) -> int:
+    def owned(self, parameter: Tensor, fallback: str, frame: FrameType | None) -> int:
+        """The number of an optimizer's parameter, registered where it is met for the first time: by the name of its
+        module or variable, else as `fallback`."""
         number = self.number(parameter)
         if number is None:
             self.refresh()
@@ -375,7 +331,3 @@ class Registry:
                     self._grad_calls.get(name, 0),
                 )
         return list(records.values())
-
-    def optimizer_records(self) -> list[model.Optimizer]:
-        """All optimizers seen, in the order of their numbers."""
-        return [record for _, record, _ in self._optimizers]

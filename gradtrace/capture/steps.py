@@ -53,7 +53,7 @@ class StepWatch:
 
     def begin(self, optimizer: Any, *, has_closure: bool, frame: FrameType) -> None:
         """Before `optimizer.step()`, called at or below `frame`."""
-        record = self._registry.optimizer(optimizer, self._sites.user_frame(frame))
+        record = self._registry.optimizers.record(optimizer, self._sites.user_frame(frame))
         tensors = self._registry.tensors()
         ledger = self._loop.ledger
         if ledger.fresh:
@@ -65,7 +65,7 @@ class StepWatch:
         if self._loop.eval_mode(record.parameters):
             flags |= StepFlag.EVAL_MODE
         count = self._counts[record.id] = self._counts.get(record.id, 0) + 1
-        if self._meter.due(count, self._registry.elements(record)):
+        if self._meter.due(count, self._registry.optimizers.elements(record)):
             with private.without_grad():
                 self._meter.begin(owned)
         self._step = _Step(optimizer, flags, self._clock.backwards, self._sites.here(frame))
@@ -78,7 +78,7 @@ class StepWatch:
         step, self._step = self._step, None
         if step is None or step.optimizer is not optimizer:
             return
-        record = self._registry.optimizer(optimizer, None)
+        record = self._registry.optimizers.record(optimizer, None)
         self._clock.steps += 1
         tensors = self._registry.tensors()
         self._put_update()
@@ -86,6 +86,7 @@ class StepWatch:
         if self._clock.backwards > step.backwards:  # the closure ran its backward inside the step
             flags &= ~(StepFlag.NO_GRAD | StepFlag.CLEARED)
             flags |= self._loop.ledger.flags(record.parameters, tensors)
+        flags |= self._loop.ledger.forward()
         self._loop.ledger.stepped(record.parameters, self._watched(record), tensors)
         self._loop.record(LoopKind.STEP, record.id, step.site, int(flags), value=_learning_rate(optimizer))
 
