@@ -256,6 +256,8 @@ class StepFlag(IntFlag):
     """A forward ran between the clearing and this step (the step stands before the backward)."""
     BY_HAND = 256
     """The program put another gradient in the place of the one that the last backward wrote."""
+    FORWARD = 512
+    """Something with a graph was computed since the last step of any optimizer."""
 
 
 LOOP = np.dtype(

@@ -85,7 +85,8 @@ class CutTracker:
         self._sites = sites
         self._module_now = module_now
         self._no_grad_site = no_grad_site
-        self._start = 0
+        self.start = 0
+        """Sequence number of the first node made since the last backward."""
         self._tags: dict[int, tuple[weakref.ref[Tensor], frozenset[Key]]] = {}
         self.found: dict[Key, Cut] = {}
 
@@ -98,7 +99,7 @@ class CutTracker:
         """A backward is over: its cuts are dropped."""
         self.found.clear()
         self._tags.clear()
-        self._start = private.sequence_nr()
+        self.start = private.sequence_nr()
 
     def behind(self, tensor: Tensor) -> list[Cut]:
         """The cuts through which a tensor's value came, in the order in which they were met."""
@@ -174,7 +175,7 @@ class CutTracker:
         """Whether a tensor is a leaf or was computed since the last backward; what is logged afterwards cuts
         nothing."""
         node = tensor.grad_fn
-        return node is None or node._sequence_nr() >= self._start
+        return node is None or node._sequence_nr() >= self.start
 
     def _cut(self, seen: Seen) -> Key:
         blocked = None if torch.is_grad_enabled() else self._no_grad_site(seen.frame)

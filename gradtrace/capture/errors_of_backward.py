@@ -52,6 +52,7 @@ def explain_exception(
         _explain_overwrite(error, graph, journal, sites, line_of, payload)
     elif "backward through the graph a second time" in text:
         payload["type"] = "second_backward"
+        _explain_walked_again(error, graph, journal, line_of, payload)
     return payload
 
 
@@ -72,6 +73,40 @@ def _explain_detached(
     payload["cut"] = source_dict(source)
     payload["call"] = cut.call
     error.add_note(f"gradtrace: the loss was cut from the graph by {cut.call} at {_shown(source)}")
+
+
+def _explain_walked_again(
+    error: Exception,
+    graph: LiveGraph | None,
+    journal: Journal,
+    line_of: Callable[[int], Source | None],
+    payload: dict[str, Any],
+) -> None:
+    """Name the node of this forward that took a value with the graph of an earlier one, the newest such value."""
+    seam = None if graph is None else _seam(graph, journal.cuts.start)
+    if graph is None or seam is None:
+        return
+    newer, older = seam
+    payload["op"] = type(graph.nodes[older]).__name__
+    payload["saved"], payload["joined"] = source_dict(line_of(older)), source_dict(line_of(newer))
+    error.add_note(
+        f"gradtrace: {_shown(line_of(newer))} uses a value of an earlier forward, whose graph is already freed; "
+        "detach it where it is carried over"
+    )
+
+
+def _seam(graph: LiveGraph, start: int) -> tuple[int, int] | None:
+    """Numbers of a node made since `start` and of one made before it whose value it took, the newest of these."""
+    made = [private.node_sequence(node) for node in graph.nodes]
+    crossing = [
+        (older, newer, edge[1], edge[0])
+        for edge in graph.edges
+        if (newer := made[edge[0]]) is not None and (older := made[edge[1]]) is not None and older < start <= newer
+    ]
+    if not crossing:
+        return None
+    *_, older, newer = max(crossing)
+    return newer, older
 
 
 def _explain_overwrite(

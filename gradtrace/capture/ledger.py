@@ -46,6 +46,7 @@ class GradientLedger:
         self._written: tuple[int, int] | None = None
         """One parameter that the last backward gave a gradient, and the identity of its `.grad`."""
         self._cleared_at: dict[int, int] = {}
+        self._stepped_at = 0
         self._as_written: dict[int, tuple[int, int]] = {}
         """How the last backward left the `.grad` of the leaves watched for moves."""
 
@@ -147,10 +148,15 @@ class GradientLedger:
                 flags |= StepFlag.FORWARD_SINCE_CLEAR
         return flags
 
+    def forward(self) -> StepFlag:
+        """Whether the program computed something with a graph since the last step."""
+        return StepFlag.FORWARD if private.sequence_nr() > self._stepped_at else StepFlag(0)
+
     def stepped(self, numbers: Sequence[int], watched: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
         """After a step over these parameters: their gradients are used up."""
         owned = set(numbers)
         self._moves.stepped()
+        self._stepped_at = private.sequence_nr()
         self.fresh -= owned
         self.stale -= owned
         self.cleared -= owned

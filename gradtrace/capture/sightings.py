@@ -105,18 +105,18 @@ class Sightings:
         sequences = _sequences(graph)
         entered = _entered(journal, graph)
         numbers = self._parameters_by_identity()
-        reaching, leaving, idle = [], [], []
+        ranks: tuple[list[dict[str, Any]], ...] = ([], [], [])
         for cut in journal.cuts.found.values():
             upstream = sorted(numbers[identity] for identity in cut.tensors if identity in numbers)
             starved = [number for number in upstream if number not in got]
             if starved and (id(cut) in entered or _reaches(cut, sequences)):
                 into = _consumers(cut, sequences)
                 made = [numbers[leaf] for leaf in entered.get(id(cut), ()) if leaf in numbers]
-                reaching.append(self._payload(cut, watch, starved, reaches=True) | {"into": into, "made": made})
+                ranks[0].append(self._payload(cut, watch, starved, reaches=True) | {"into": into, "made": made})
             elif starved:
-                (leaving if cut.exits else idle).append(self._payload(cut, watch, starved, reaches=False))
+                ranks[1 if cut.exits else 2].append(self._payload(cut, watch, starved, reaches=False))
         explained: set[int] = set()
-        for payloads in (reaching, leaving, idle):
+        for payloads in ranks:
             told = [payload for payload in payloads if not explained.issuperset(payload["parameters"])]
             yield from told
             explained.update(number for payload in told for number in payload["parameters"])

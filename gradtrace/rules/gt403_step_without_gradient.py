@@ -21,7 +21,8 @@ class StepWithoutGradient(Rule):
         meaning="The optimizer steps, but since its last step no backward has given any of its parameters a "
         "gradient that is still there: the step does nothing, or repeats the last one.",
         recognised="No step of the optimizer, out of two or more, saw a fresh gradient; or three steps in ten used "
-        "the same gradients a second time; or before half of them no backward at all had run since the step before.",
+        "the same gradients a second time; or before half of them something with a graph was computed and no backward "
+        "was called on it.",
         matters="Nothing is learned (no gradient), or every update is applied twice (the same gradient).",
         example="optimizer.zero_grad()\n"
         "loss = criterion(model(x), y)\n"
@@ -30,7 +31,7 @@ class StepWithoutGradient(Rule):
         fix="The order is `zero_grad()`, forward, `backward()`, `step()`; one `step()` for each `backward()` "
         "(or each group of accumulated ones).",
         silent="A first step without gradients (before a scheduler starts); an optimizer whose part has no "
-        "gradient in some iterations; steps that a GradScaler skips.",
+        "gradient in some iterations; batches that hold nothing to compute a loss from; steps that a GradScaler skips.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -50,7 +51,7 @@ class StepWithoutGradient(Rule):
             if repeated.sum() >= limits.steps and repeated.mean() >= limits.repeated_share:
                 yield _repeated(run, optimizer, steps, np.flatnonzero(repeated))
                 continue
-            unfed = idle & (np.diff(steps.backward, prepend=-1) == 0)
+            unfed = idle & (np.diff(steps.backward, prepend=-1) == 0) & steps.has(StepFlag.FORWARD)
             if unfed.sum() >= limits.steps and unfed.mean() >= limits.unfed_share:
                 yield _unfed(run, optimizer, steps, np.flatnonzero(unfed))
 

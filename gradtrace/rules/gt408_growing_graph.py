@@ -132,13 +132,13 @@ def _forward_between(run: Run, event: Event) -> bool:
 
 def _failed(event: Event) -> Draft:
     saved, called = source_of(event.payload.get("saved")), source_of(event.payload.get("source"))
-    op = event.payload.get("op")
+    joined, op = source_of(event.payload.get("joined")), event.payload.get("op")
+    join = f"; its value is used{at_line(joined)}" if joined else ""
     return Draft(
         severity="error",
         message=f"backward(){at_line(called)} fails: {op or 'its graph'}{at_line(saved)} belongs to an earlier "
-        "step, whose graph "
-        "is freed",
-        where=Where(op=op, source=saved or called),
+        f"step, whose graph is freed{join}",
+        where=Where(op=op, source=joined or saved or called),
         cause="a loss or a state is carried over from step to step with its graph",
         fix="detach what is carried over: hidden = hidden.detach(); retain_graph=True would only make the graph grow",
         first=event.backward,

@@ -174,8 +174,7 @@ class Loop:
     repeated_share: float = 0.3
     """Share of steps that use the same gradients twice."""
     unfed_share: float = 0.5
-    """Share of steps with no backward before them, in any part of the program: below half they may be batches that had
-    nothing to learn from."""
+    """Share of steps whose forward no backward followed: below half they may be batches whose loss was thrown away."""
     eval_steps: int = 3
     """Steps in a row in eval mode: longer than any probe."""
 

@@ -140,3 +140,17 @@ def test_weights_that_an_optimizer_moves_are_not_moved_by_hand(tmp_path: Path) -
             model(torch.ones(2, 3)).sum().backward()
             optimizer.step()
     assert _loop(trace, LoopKind.MOVED) == []
+
+
+def test_a_step_knows_whether_something_was_computed_before_it(tmp_path: Path) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        model(torch.ones(2, 3)).sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            model(torch.ones(2, 3))
+        optimizer.step()
+        model(torch.ones(2, 3))
+        optimizer.step()
+    assert [StepFlag.FORWARD in flags for flags in _flags(trace)] == [True, False, True]

@@ -289,6 +289,20 @@ def test_sequences_that_get_longer_for_a_while_are_healthy():
     assert not found(recording)
 
 
+def test_a_backward_into_a_freed_graph_names_the_line_that_took_the_value_over():
+    recording = mlp()
+    recording.train(1)
+    recording.loop_event(LoopKind.STEP)
+    older, newer = ({"file": "train.py", "line": line, "function": "f", "text": None} for line in (5, 6))
+    recording.backward({})
+    recording.event(
+        "exception", 2, type="second_backward", message="again", op="TanhBackward0", saved=older, joined=newer
+    )
+    finding = only(recording, "GT408")
+    assert finding.where.source == Source("train.py", 6, "f", None)
+    assert "TanhBackward0 at train.py:5 belongs to an earlier step" in finding.message
+
+
 def test_a_backward_into_a_freed_graph_of_an_earlier_step():
     recording = mlp()
     recording.train(1)
@@ -458,20 +472,21 @@ def test_steps_that_most_often_follow_no_backward():
         recording.zero_grad()
         if turn % 4 == 0:
             recording.backward()
-        recording.step(flags=NO_GRAD if turn % 4 else FRESH)
+        recording.step(flags=StepFlag.FORWARD | (NO_GRAD if turn % 4 else FRESH))
     finding = only(recording, "GT403")
     assert finding.severity == "warning"
     assert finding.count == 9
     assert "no backward ran before it" in finding.message
 
 
-def test_batches_that_hold_nothing_to_learn_from_are_healthy():
+@pytest.mark.parametrize(("skipped", "flags"), [(9, NO_GRAD), (5, NO_GRAD | StepFlag.FORWARD)])
+def test_batches_that_hold_nothing_to_learn_from_are_healthy(skipped: int, flags: StepFlag):
     recording = mlp()
     for turn in range(12):
         recording.zero_grad()
-        if turn % 3:
+        if turn >= skipped:
             recording.backward()
-        recording.step(flags=FRESH if turn % 3 else NO_GRAD)
+        recording.step(flags=FRESH | StepFlag.FORWARD if turn >= skipped else flags)
     assert not found(recording)
 
 
