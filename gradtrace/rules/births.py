@@ -32,6 +32,12 @@ REDUCTION = "all_reduce"
 _OPERANDS = ("mat1", "self", "input")
 """Names under which autograd saves the activations that an op was given."""
 
+_CHOICES = ("Where", "MaskedFill", "MaskedScatter")
+"""Ops that leave out values of what they are given."""
+
+_BRANCH = 8
+"""Ops from a value to the `where` that leaves it out."""
+
 _MOST_LEAVES = 64
 """Non-finite parameters whose common origin is looked for; more tell nothing new."""
 
@@ -121,6 +127,8 @@ def _from_event(run: Run, event: Event) -> Birth | None:
     placed = any(payload.get(key) for key in ("op", "module", "source", "shape"))
     unseen = payload["direction"] == "input" and not placed  # a loss whose forward nobody watched, not a batch
     direction = "input" if _took_bad_data(run, event) else payload["direction"]
+    if direction == "forward" and _is_not_taken(run, event):
+        return _in_branch_not_taken(run, event)
     birth = Birth(
         event.backward,
         "forward" if unseen else direction,
@@ -136,6 +144,40 @@ def _from_event(run: Run, event: Event) -> Birth | None:
     )
     if sick and row is not None:
         _extend(run, birth, row)
+    return birth
+
+
+def _is_not_taken(run: Run, event: Event) -> bool:
+    """Whether a `where` throws the value away: the loss is finite, and what falls ill is the gradient alone."""
+    row, layout = run.row_of(event.backward), _layout(run, event.backward)
+    if row is None or layout is None or run.finite[row] or not math.isfinite(run.rows["loss"][row]):
+        return False
+    source = source_of(event.payload.get("source"))
+    places = [
+        place
+        for place, node in enumerate(layout.nodes)
+        if (node.op, node.module, node.source) == (event.payload.get("op"), event.payload.get("module"), source)
+    ]
+    return any(
+        layout.nearest(
+            place, wanted=lambda node: node.op.startswith(_CHOICES), through=lambda _: True, hops=_BRANCH, up=True
+        )
+        is not None
+        for place in places
+    )
+
+
+def _in_branch_not_taken(run: Run, event: Event) -> Birth:
+    """The gradient's NaN: the derivative of the branch is infinite, and zero times infinity."""
+    payload = event.payload
+    row = int(np.searchsorted(run.numbers, event.backward))
+    value = "nan" if np.isnan(run.norm[row][run.got[row]]).any() else "inf"
+    facts = {**(payload.get("evidence") or {}), "branch_not_taken": True}
+    birth = Birth(
+        event.backward, "backward", value, payload["op"], payload.get("module"), source_of(payload.get("source"))
+    )
+    birth.facts, birth.last = facts, event.backward
+    _extend(run, birth, row)
     return birth
 
 

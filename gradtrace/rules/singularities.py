@@ -147,6 +147,8 @@ _INDEFINITE = Reason(
 
 def reason_behind(op: str | None, direction: str, value: str, facts: Mapping[str, Any]) -> tuple[str | None, str]:
     """Cause and remedy for a value born in `op`, from what is known of the op's operands."""
+    if facts.get("branch_not_taken"):
+        return reason_for("where", BACKWARD)
     if direction == "backward":
         return (_OWN.cause, _OWN.fix) if _is_own(op) else reason_for(op, BACKWARD)
     if value == "nan" and _plain(op) in _INDEFINITE.ops and _any_infinite(facts.get("inputs") or ()):

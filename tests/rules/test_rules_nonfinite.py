@@ -188,6 +188,21 @@ def test_a_nan_that_the_first_op_was_given_came_with_the_batch(upstream: bool, c
     assert only(recording, code).where.module == "layers.0"
 
 
+@pytest.mark.parametrize(("choice", "code"), [("WhereBackward0", "GT201"), ("AddBackward0", "GT203")])
+@pytest.mark.parametrize("loss", [1.0, math.nan])
+def test_what_a_where_leaves_out_hurts_the_gradient_alone(choice: str, code: str, loss: float):
+    recording = mlp()
+    recording.train(5, NAN, loss=loss)
+    tape = Tape()
+    tip = tape.op("MulBackward0", tape.op(choice, tape.op("MeanBackward0", shape=())))
+    log = tape.op("LogBackward0", tip, module="layers.0")
+    tape.leaf("layers.0.weight", tape.op("AddmmBackward0", log))
+    recording.graph(tape.snapshot(1))
+    born(recording, 1, "forward", value="inf", op="LogBackward0", module="layers.0", source=None)
+    finding = only(recording, code if math.isfinite(loss) else "GT203")
+    assert ("where()" in (finding.cause or "")) == (finding.code == "GT201")
+
+
 def test_a_loss_whose_forward_nobody_watched_is_no_bad_batch():
     recording = mlp()
     recording.train(5, NAN, loss=math.nan)
