@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
     from torch import nn
 
-    from gradtrace.capture.session import LiveTrace
+    from gradtrace.capture.live import LiveTrace
 
 
 class AcceleratorLog:

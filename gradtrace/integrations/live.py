@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from gradtrace.capture.session import LiveTrace
+    from gradtrace.capture.live import LiveTrace
     from gradtrace.model import Finding
 
 _SHARE = 100

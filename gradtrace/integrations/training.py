@@ -17,7 +17,7 @@ from gradtrace.store.folder import SUFFIX
 if TYPE_CHECKING:
     from torch import nn
 
-    from gradtrace.capture.session import LiveTrace
+    from gradtrace.capture.live import LiveTrace
     from gradtrace.model import Finding
 
 FILE = f"train{SUFFIX}"

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from transformers import TrainerControl, TrainerState, TrainingArguments
 
-    from gradtrace.capture.session import LiveTrace
+    from gradtrace.capture.live import LiveTrace
+    from gradtrace.integrations.live import Logger
 
 
 class GradtraceCallback(TrainerCallback):
@@ -27,7 +28,8 @@ class GradtraceCallback(TrainerCallback):
 
     Every `logging_steps` optimizer updates: `gradtrace/grad_norm`, `gradtrace/grad_max`, `gradtrace/update_ratio`,
     `gradtrace/micro_steps` (batches accumulated), `gradtrace/nonfinite` (parameters with a NaN or infinity since the
-    last time) and `gradtrace/findings`. All are unscaled under AMP. Findings are also warnings, as everywhere.
+    last time) and `gradtrace/findings`. All are unscaled under AMP. Findings are also warnings, as everywhere, and stand
+    on the text pages of TensorBoard, W&B and MLflow.
 
     Args:
         out: the trace, by default train.gradtrace in the `output_dir`. A training that is resumed from a checkpoint
@@ -41,6 +43,7 @@ class GradtraceCallback(TrainerCallback):
 
     def __init__(self, out: str | os.PathLike[str] | None = None, *, parameters: bool = False, **options: Any) -> None:
         self._training = TracedTraining(out, options, parameters=parameters)
+        self._handler: CallbackHandler | None = None
 
     @property
     def trace(self) -> LiveTrace | None:
@@ -69,9 +72,21 @@ class GradtraceCallback(TrainerCallback):
             values = self._training.numbers()
             logs.update(values)
             state.log_history[-1].update(values)
+            self._tell(state)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._training.stop()
+        if state.log_history:  # the summary: what shows only over the whole run counts there
+            state.log_history[-1].update(self._training.counted())
+        self._tell(state)
+
+    def _tell(self, state: TrainerState) -> None:
+        """Put new findings where the Trainer reports to, as far as that takes texts."""
+        callbacks = self._handler.callbacks if self._handler and state.is_world_process_zero else ()
+        targets = [target for callback in callbacks if (target := _text_logger(callback))]
+        for tag, text in self._training.texts():
+            for target in targets:
+                target.text(tag, text, state.global_step)
 
     def _go_first(self, frame: FrameType | None) -> None:
         """Move before the callbacks that report, which read the logs in their turn and are added before the user's.
@@ -82,3 +97,24 @@ class GradtraceCallback(TrainerCallback):
         if isinstance(handler, CallbackHandler) and self in handler.callbacks:
             handler.callbacks.remove(self)
             handler.callbacks.insert(0, self)
+            self._handler = handler
+
+
+def _text_logger(callback: Any) -> Logger | None:
+    """Where one of the Trainer's own callbacks takes texts; None where it takes none, or is not set up."""
+    kind = type(callback).__name__
+    if kind == "TensorBoardCallback" and callback.tb_writer is not None:
+        from gradtrace.integrations.tensorboard import TensorBoard
+
+        return TensorBoard(callback.tb_writer)
+    if kind == "WandbCallback" and (run := getattr(callback._wandb, "run", None)) is not None:
+        from gradtrace.integrations.wandb import WandB
+
+        return WandB(run)
+    if kind == "MLflowCallback" and callback._ml_flow and (active := callback._ml_flow.active_run()) is not None:
+        from mlflow.tracking import MlflowClient
+
+        from gradtrace.integrations.mlflow import MLflow
+
+        return MLflow(MlflowClient(), active.info.run_id)
+    return None

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from gradtrace.capture.session import LiveTrace
+    from gradtrace.capture.live import LiveTrace
 
     Singles = NDArray[np.float32]
 

@@ -181,6 +181,18 @@ class TestTransformers:
         assert [event.step for event in events.Scalars("train/gradtrace/grad_norm")] == [1, 2, 3]
         assert events.Scalars("train/gradtrace/findings")[-1].value == 0
 
+    def test_findings_reach_the_text_page_and_the_history(self, transformers, tmp_path, monkeypatch):
+        accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+        monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "logs"))
+        # Steps that change nothing are found while it runs, and hold for the whole run.
+        trainer, trace = self.train(transformers, tmp_path, steps=40, report_to=["tensorboard"], learning_rate=1e-12)
+        codes = {finding.code for finding in trace.findings if finding.severity != "note"}
+        assert codes == {"GT406"}
+        assert trainer.state.log_history[-1]["gradtrace/findings"] == 1
+        events = accumulator.EventAccumulator(str(tmp_path / "logs"), size_guidance={"tensors": 0}).Reload()
+        (told,) = events.Tensors("gradtrace/findings/text_summary")
+        assert "GT406" in told.tensor_proto.string_val[0].decode()
+
     def test_bf16(self, transformers, tmp_path):
         trainer, _ = self.train(transformers, tmp_path, steps=2, bf16=True)
         entry = trainer.state.log_history[0]
