@@ -28,8 +28,8 @@ class GradtraceCallback(TrainerCallback):
 
     Every `logging_steps` optimizer updates: `gradtrace/grad_norm`, `gradtrace/grad_max`, `gradtrace/update_ratio`,
     `gradtrace/micro_steps` (batches accumulated), `gradtrace/nonfinite` (parameters with a NaN or infinity since the
-    last time) and `gradtrace/findings`. All are unscaled under AMP. Findings are also warnings, as everywhere, and stand
-    on the text pages of TensorBoard, W&B and MLflow.
+    last time) and `gradtrace/findings`. All are unscaled under AMP. Findings are also warnings, as everywhere, and
+    stand on the text pages of TensorBoard, W&B and MLflow.
 
     Args:
         out: the trace, by default train.gradtrace in the `output_dir`. A training that is resumed from a checkpoint
