@@ -66,6 +66,7 @@ class Builder:
         hooked: Callable[[int], bool] | None = None,
         frame: FrameType | None = None,
         read_saved: bool = True,
+        name_leaves: bool = True,
     ) -> None:
         self._graph = graph
         self._registry = registry
@@ -77,7 +78,7 @@ class Builder:
             for node, sequence in zip(graph.nodes, self._sequences, strict=True)
         ]
         for _, variable in graph.leaves():
-            if registry.number(variable) is None:
+            if name_leaves and registry.number(variable) is None:
                 registry.add_loose_leaf(variable, frame)
 
     def place(self, number: int) -> tuple[ModuleCall | None, Source | None]:

@@ -12,6 +12,7 @@ from gradtrace.capture.distributed import in_process_group, may_communicate
 from gradtrace.capture.expansion import expanded
 from gradtrace.capture.kept_values import NODES, kept_values
 from gradtrace.capture.measure import Measurement
+from gradtrace.capture.recomputed import Recomputed, with_recomputed
 from gradtrace.capture.schedule import Schedule
 from gradtrace.capture.walk import LiveGraph
 from gradtrace.model import BackwardFlag
@@ -96,6 +97,26 @@ class GraphWatch:
             running.flags |= BackwardFlag.MEASURED
             self._keep_values(running, graph)
 
+    def look_inside(self, outer: Running, running: Running) -> None:
+        """Look at the graph of a backward that a node of the outer one runs (a reentrant checkpoint): as closely as at
+        the outer one, and only where both run in one thread, so that sequence numbers mean the same."""
+        node = private.current_node()
+        if outer.measurement is None or outer.graph is None or node is None:
+            return
+        running.inside = outer.graph.numbers.get(node)
+        if running.inside is not None:
+            running.graph = walked(running.roots)
+            running.builder = self._builder(running.graph, None, read_saved=False, name_leaves=False)
+            running.measurement = Measurement(running.graph)
+
+    def keep_inside(self, outer: Running, running: Running) -> None:
+        """Keep the graph of a nested backward until that of the outer one is stored."""
+        if running.inside is None or running.builder is None or running.measurement is None:
+            return
+        measures = running.measurement.nodes | running.measurement.shared
+        plain = running.builder.finish(running.number, "backward", None, self._lens.is_open, measures)
+        outer.recomputed.append(Recomputed(running.inside, with_recomputed(plain, running.recomputed)))
+
     def _keep_values(self, running: Running, graph: LiveGraph) -> None:
         """Keep the numbers of a small graph for `gradtrace explain`."""
         if not self._lens.sightings.mode_on or len(running.roots) != 1 or not 0 < len(graph.nodes) <= NODES:
@@ -114,7 +135,9 @@ class GraphWatch:
             running.builder = self._builder(graph, None, read_saved=False)
         return running.builder.place(number)
 
-    def _builder(self, graph: LiveGraph, frame: FrameType | None, *, read_saved: bool) -> Builder:
+    def _builder(
+        self, graph: LiveGraph, frame: FrameType | None, *, read_saved: bool, name_leaves: bool = True
+    ) -> Builder:
         lens = self._lens
         return Builder(
             graph,
@@ -125,6 +148,7 @@ class GraphWatch:
             lens.sightings.is_hooked,
             self._sites.user_frame(frame),
             read_saved=read_saved,
+            name_leaves=name_leaves,
         )
 
     def put(self, running: Running, reached: set[int]) -> None:
@@ -135,6 +159,8 @@ class GraphWatch:
             kind = "grad" if running.kind else "backward"
             plain = builder.finish(running.number, kind, running.loss, self._lens.is_open, measures)
             snapshot = expanded(plain, graph, self._lens.regions)
+            if snapshot is plain:  # the nodes that ran inner backwards have their numbers
+                snapshot = with_recomputed(plain, running.recomputed)
             running.structure = self._output.writer.put_structure(snapshot.structure)
             self._structures[graph.fingerprint()] = running.structure
             self._output.writer.put_snapshot(snapshot)

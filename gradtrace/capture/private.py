@@ -59,6 +59,12 @@ def is_leaf_node(node: Node) -> bool:
     return type(node).__name__ == "AccumulateGrad"
 
 
+def current_node() -> Node | None:
+    """The node whose backward this thread is running."""
+    node: Node | None = torch._C._current_autograd_node()
+    return node
+
+
 def node_sequence(node: Node) -> int | None:
     """The node's sequence number on the thread that made it; None for leaves."""
     number: int = node._sequence_nr()

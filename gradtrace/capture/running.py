@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from gradtrace.capture.build import Builder
     from gradtrace.capture.later import Later
     from gradtrace.capture.measure import Measurement
+    from gradtrace.capture.recomputed import Recomputed
     from gradtrace.capture.walk import LiveGraph
 
 NO_FLAGS = BackwardFlag(0)
@@ -48,6 +49,10 @@ class Running:
     graph: LiveGraph | None = None
     builder: Builder | None = None
     measurement: Measurement | None = None
+    inside: int | None = None
+    """Of a nested backward that is looked at: the node of the outer graph that runs it."""
+    recomputed: list[Recomputed] = field(default_factory=list)
+    """Graphs of backwards that ran inside this one."""
     before: list[Tensor | None] = field(default_factory=list)
     """Each known leaf's `.grad` before the backward; empty where all were None."""
     versions: list[int] = field(default_factory=list)
@@ -61,6 +66,7 @@ class Running:
     def release(self) -> None:
         """Let go of everything that belongs to the program."""
         self.graph = self.builder = self.measurement = None
+        self.recomputed.clear()
         self.roots = ()
         self.before = []
 

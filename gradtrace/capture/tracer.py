@@ -219,6 +219,7 @@ class Tracer:
         self._stack.append(running)
         if running.nested:
             running.flags |= BackwardFlag.NESTED
+            self._graphs.look_inside(self._stack[-2], running)
             return running, args
         self._note_facts(running, retain=args[1], create=args[2])
         if running.armed or self._graphs.must_look_first():
@@ -259,6 +260,8 @@ class Tracer:
             if running.measurement.failed is not None:
                 raise running.measurement.failed
         if running.nested:
+            if self._stack:
+                self._graphs.keep_inside(self._stack[-1], running)
             self.output.row(running, self._reader.no_row())
             return
         passed = self._reader.over()

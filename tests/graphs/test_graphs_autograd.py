@@ -243,6 +243,31 @@ def test_a_checkpoint_that_is_not_reentrant_keeps_ops_modules_and_calls():
     assert all(facts["saved_bytes"] == 0 for facts in inside)
 
 
+def test_what_a_reentrant_checkpoint_computes_again_stands_where_it_was_called():
+    """With the same weights and data: the ops between the checkpoint and what it hands on to are those without it."""
+    model, x = Checkpointed(reentrant=True), torch.randn(2, 4)
+    graph = traced(lambda: model(x).sum().backward(), model).graph(1)
+    boxes = [node for node, op in graph.nodes(data="op") if op == "CheckpointFunctionBackward"]
+    assert len(boxes) == 2
+    again = [facts for facts in graph.nodes.values() if (facts["module"] or "").startswith("block") and facts["call"]]
+    assert sorted(facts["op"] for facts in again) == sorted(2 * ["TanhBackward0", "AddmmBackward0", "TBackward0"])
+    assert all("checkpoint(" in facts["source"].text for facts in again)
+
+    plain = Checkpointed(reentrant=False)
+    plain.load_state_dict(model.state_dict())
+    plain_graph = traced(lambda: plain(x).sum().backward(), plain).graph(1)
+    for op in ("TanhBackward0", "AddmmBackward0"):
+        norms, expected = (
+            sorted(facts["grad_norm"] for facts in one.nodes.values() if facts["op"] == op)
+            for one in (graph, plain_graph)
+        )
+        assert norms == pytest.approx(expected, rel=1e-4)
+    first, second = boxes
+    assert any(first != node and second in graph.successors(node) for node in graph)
+    assert all(graph.nodes[target]["op"] == "TanhBackward0" for box in boxes for target in graph.successors(box))
+    assert {name for _, name in graph.nodes(data="name") if name} == {name for name, _ in model.named_parameters()}
+
+
 def test_vmap_is_what_it_was_batched_to():
     w, x = torch.randn(3, 3, requires_grad=True), torch.randn(2, 3)
     expected = []
