@@ -113,6 +113,8 @@ class Journal(TorchFunctionMode):
         self._module_now = module_now
         self.passive = False
         self.failed: BaseException | None = None
+        self.gradient_set_at = 0
+        """Site of the last `tensor.grad = value`, by the program or by `zero_grad()`."""
         self.spans: list[Span] = []
         self.overwrites: list[Overwrite] = []
         self._calls: list[Call | _Plain] = []
@@ -181,6 +183,9 @@ class Journal(TorchFunctionMode):
     def _note(self, known: _Known, before: int, args: Any, kwargs: Any, result: Any, frame: FrameType) -> None:
         after = private.sequence_nr()
         site = self._sites.here(frame)
+        if known.name == GRADIENT_SET:
+            self.gradient_set_at = site
+            return
         if after > before:
             self.spans.append((before, after, site))
         if known.in_place:
@@ -235,6 +240,10 @@ def _call_of(name: str, site: int, module: int, args: Any, kwargs: Any, result: 
     return Call(name, site, module, tuple(_inputs(args, kwargs)), (result,), (version,))
 
 
+GRADIENT_SET = "grad="
+"""`tensor.grad = value`: no part of the computation."""
+
+_SETTERS = {"data": ASSIGNED, "grad": GRADIENT_SET}
 _GETTERS = {"data": "data", "T": "T", "mT": "mT", "H": "H", "mH": "mH", "real": "real", "imag": "imag"}
 
 
@@ -250,7 +259,7 @@ def _name_of(func: Any) -> str:
     if name in ("__get__", "__set__"):
         owner = getattr(func, "__self__", None)
         attribute = getattr(owner, "__name__", "")
-        return _GETTERS.get(attribute, "") if name == "__get__" else ASSIGNED if attribute == "data" else ""
+        return (_GETTERS if name == "__get__" else _SETTERS).get(attribute, "")
     return "" if name in _SILENT else name
 
 

@@ -99,10 +99,12 @@ class GradientLedger:
         self._moves.wrote(numbers, tensors)
         self._as_written = {number: _state(tensors[number]) for number in self._moves.watched}
 
-    def notice_cleared(self, tensors: Sequence[Tensor | None]) -> None:
-        """Gradients that were set to None by hand since they were written."""
-        gone = [number for number in self.fresh if (tensor := tensors[number]) is None or tensor.grad is None]
-        self.clear(gone)
+    def notice_cleared(self, tensors: Sequence[Tensor | None]) -> bool:
+        """Drop gradients that were set to None by hand since they were written; whether some were."""
+        dead = [number for number in self.fresh if tensors[number] is None]
+        gone = [number for number in self.fresh if (tensor := tensors[number]) is not None and tensor.grad is None]
+        self.clear(dead + gone)
+        return bool(gone)
 
     def clear(self, numbers: Sequence[int], zeroed: Sequence[Tensor | None] = ()) -> None:
         """`zero_grad` over these parameters; `zeroed` are all tensors where it left zeros instead of None."""

@@ -118,6 +118,10 @@ class LoopWatch:
 
     # ---- what was called
 
+    def cleared_by_hand(self, site: int) -> None:
+        """Gradients are gone without `zero_grad()`, from a line that is known where the journal was on."""
+        self.record(LoopKind.ZERO_GRAD, site=site)
+
     def _moved_by_hand(self, flags: StepFlag) -> None:
         self.record(LoopKind.MOVED, site=0, flags=int(flags))
 

@@ -56,8 +56,8 @@ class StepWatch:
         record = self._registry.optimizers.record(optimizer, self._sites.user_frame(frame))
         tensors = self._registry.tensors()
         ledger = self._loop.ledger
-        if ledger.fresh:
-            ledger.notice_cleared(tensors)
+        if ledger.fresh and ledger.notice_cleared(tensors):
+            self._loop.cleared_by_hand(self._lens.journal.gradient_set_at)
         owned = [(number, tensor) for number in record.parameters if (tensor := tensors[number]) is not None]
         flags = ledger.flags(record.parameters, tensors)
         if not any(tensor.grad is not None for _, tensor in owned):

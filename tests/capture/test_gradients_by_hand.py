@@ -154,3 +154,19 @@ def test_a_step_knows_whether_something_was_computed_before_it(tmp_path: Path) -
         model(torch.ones(2, 3))
         optimizer.step()
     assert [StepFlag.FORWARD in flags for flags in _flags(trace)] == [True, False, True]
+
+
+def test_gradients_cleared_by_hand_are_told_with_their_line(tmp_path: Path) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(3):
+            model(torch.ones(2, 3)).sum().backward()
+            for parameter in model.parameters():
+                parameter.grad = None  # by hand
+            optimizer.step()
+    records, sources = trace.recording().loop(), trace.recording().sources
+    (site,) = set(records["site"][records["kind"] == LoopKind.ZERO_GRAD].tolist())
+    source = sources[site]
+    assert source is not None
+    assert source.text == "parameter.grad = None  # by hand"
