@@ -13,7 +13,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,14 +20,6 @@ from gradtrace.model import Node, Snapshot
 from gradtrace.rules.arrays import Floats, Rows
 from gradtrace.rules.layout import Layout, numel
 from gradtrace.rules.thresholds import Flow as Limits
-
-if TYPE_CHECKING:
-    from gradtrace.store.recording import Recording
-
-
-MAX_SNAPSHOTS = 24
-"""Measured snapshots looked at: a trace may hold many more where much was suspicious."""
-
 
 FADED = 1e-30
 """A norm below which a gradient fades to exact zeros by underflow: float32 ends at 1e-45, and a derivative of 1e-15 is
@@ -57,6 +48,9 @@ class Profile:
 
 class Flow:
     """One measured snapshot."""
+
+    blur = 0.0
+    """Decades of decay or growth that this kind of measurement cannot tell from none."""
 
     def __init__(self, snapshot: Snapshot, layout: Layout, limits: Limits) -> None:
         self.snapshot = snapshot
@@ -99,7 +93,7 @@ class Flow:
             return float("nan")
         late, early = self.profile.ends(self._limits.share)
         floor = _SMALLEST if self._underflows else 0.0
-        return _decades(float(np.median(late)), max(float(early.max()), floor))
+        return _decades(float(np.median(late)), max(float(early.max()), floor)) - self.blur
 
     @cached_property
     def _underflows(self) -> bool:
@@ -114,7 +108,7 @@ class Flow:
         if len(self.profile.norms) < self._limits.levels:
             return float("nan")
         late, early = self.profile.ends(self._limits.share)
-        return _decades(float(np.median(early)), float(late.max()))
+        return _decades(float(np.median(early)), float(late.max())) - self.blur
 
     def shares(self) -> tuple[Counter[str], Counter[str]]:
         """Decades lost along the profile by op and by module; they add up to the whole."""
@@ -133,7 +127,7 @@ class Flow:
         profile = self.profile
         late, _ = profile.ends(self._limits.share)
         beyond = np.maximum.accumulate(profile.norms[::-1])[::-1]
-        low = beyond < 10.0**-self._limits.decades * float(np.median(late))
+        low = beyond < 10.0 ** -(self._limits.decades + self.blur) * float(np.median(late))
         return self._used_from(int(profile.levels[low.argmax()])) if low.any() else []
 
     def swollen(self) -> list[str]:
@@ -141,7 +135,7 @@ class Flow:
         profile = self.profile
         late, _ = profile.ends(self._limits.share)
         beyond = np.minimum.accumulate(profile.norms[::-1])[::-1]
-        high = beyond > 10.0**self._limits.decades * float(late.max())
+        high = beyond > 10.0 ** (self._limits.decades + self.blur) * float(late.max())
         return self._used_from(int(profile.levels[high.argmax()])) if high.any() else []
 
     def _used_from(self, level: int) -> list[str]:
@@ -219,40 +213,3 @@ def _decades(above: float, below: float) -> float:
     if not above > 0:
         return float("nan")
     return float(np.log10(above) - np.log10(below)) if below > 0 else float("inf")
-
-
-class Flows:
-    """The measured snapshots of a run, read when they are asked for."""
-
-    def __init__(self, recording: Recording, limits: Limits) -> None:
-        self._recording = recording
-        self._limits = limits
-        self._layouts: dict[tuple[str, bool], Layout] = {}
-
-    @cached_property
-    def measured(self) -> list[Flow]:
-        """In order of their backward; the first and the last ones where there are very many."""
-        numbers = [ref.backward for ref in self._recording.snapshots if ref.measured]
-        if len(numbers) > MAX_SNAPSHOTS:
-            numbers = numbers[: MAX_SNAPSHOTS // 2] + numbers[-MAX_SNAPSHOTS // 2 :]
-        flows = (self._flow(number) for number in numbers)
-        return [flow for flow in flows if flow.snapshot.measured and flow.snapshot.kind == "backward"]
-
-    @cached_property
-    def structures(self) -> list[tuple[Snapshot, Layout]]:
-        """One snapshot of each structure, a complete one if any; the first and the last where there are very many."""
-        chosen: dict[str, int] = {}
-        for ref in self._recording.snapshots:
-            if ref.structure not in chosen or (ref.complete and ref.measured):
-                chosen[ref.structure] = ref.backward
-        numbers = list(chosen.values())
-        if len(numbers) > MAX_SNAPSHOTS:
-            numbers = numbers[: MAX_SNAPSHOTS // 2] + numbers[-MAX_SNAPSHOTS // 2 :]
-        return [(flow.snapshot, flow.layout) for flow in map(self._flow, numbers)]
-
-    def _flow(self, backward: int) -> Flow:
-        snapshot = self._recording.snapshot(backward)
-        key = (snapshot.structure, snapshot.complete)
-        if key not in self._layouts:
-            self._layouts[key] = Layout(snapshot)
-        return Flow(snapshot, self._layouts[key], self._limits)

@@ -147,7 +147,10 @@ def _depth_draft(run: Run, fade: Fade) -> Draft:
     flow, starved = fade.flow, fade.starved
     worst_op = fade.ops.most_common(1)[0][0]
     worst_module = fade.worst_module
-    place = max((p for p in flow.profile.best if flow.nodes[p].op == worst_op), key=lambda p: flow.layout.level[p])
+    places = [place for place in flow.profile.best if flow.nodes[place].op == worst_op]
+    # In a compiled region the op at fault is one between those that the profile knows.
+    places = places or [place for place, node in enumerate(flow.nodes) if node.op == worst_op]
+    place = max(places, key=lambda p: flow.layout.level[p])
     owner = next((leaf.module for leaf in run.parameters if starved and leaf.name == starved[0]), worst_module)
     cause, fix = _explained(fade, worst_op, worst_module)
     late, early = flow.profile.ends(run.thresholds.flow.share)

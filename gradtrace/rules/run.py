@@ -11,7 +11,7 @@ import numpy as np
 from gradtrace.model import ABSENT, BackwardFlag, Event, Module, Optimizer, Parameter, Source
 from gradtrace.rules.arrays import Floats, Ints, Mask, Records, Rows, Singles
 from gradtrace.rules.births import Birth, find_births
-from gradtrace.rules.flow import Flows
+from gradtrace.rules.flows import Flows
 from gradtrace.rules.protocol import Protocol
 from gradtrace.rules.thresholds import Thresholds
 

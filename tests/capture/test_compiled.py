@@ -215,3 +215,25 @@ def test_a_nan_of_a_region_names_the_way_to_its_op():
 def test_symbolic_sizes_are_left_alone():
     assert compiled._shape((2, 3)) == (2, 3)
     assert compiled._shape((2, object())) is None
+
+
+@pytest.mark.parametrize(("activation", "codes"), [(nn.Sigmoid, ["GT101"]), (nn.ReLU, [])])
+def test_a_gradient_that_fades_inside_is_seen_at_the_weights(activation, codes):
+    torch.manual_seed(0)
+    layers = [layer for _ in range(20) for layer in (nn.Linear(16, 16), activation())]
+    model = nn.Sequential(*layers, nn.Linear(16, 1))
+    with torch.no_grad():
+        for layer in model:
+            if isinstance(layer, nn.Linear):
+                nn.init.orthogonal_(layer.weight, nn.init.calculate_gain(activation.__name__.lower()))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4)
+    with gradtrace.trace(model, on_finding="ignore", select=["GT101", "GT102"]) as trace:
+        compiled_model = torch.compile(model, backend="aot_eager")
+        for _ in range(12):
+            x = torch.randn(32, 16) / 100  # small inputs alone make the first weight's gradient small
+            optimizer.zero_grad()
+            (compiled_model(x) - 1).pow(2).mean().backward()
+            optimizer.step()
+    assert [finding.code for finding in trace.findings] == codes
+    assert all(finding.where.op == "SigmoidBackward0" for finding in trace.findings)
+    assert all("0.weight" in finding.parameters for finding in trace.findings)
