@@ -13,7 +13,7 @@ import pytest
 from gradtrace.pytest_support.settings import Settings, add_options, wanted
 
 if TYPE_CHECKING:
-    from gradtrace.capture.session import LiveTrace
+    from gradtrace.capture.live import LiveTrace
     from gradtrace.pytest_support.recorder import Recorder
     from gradtrace.pytest_support.snapshots import GradientSnapshots
 

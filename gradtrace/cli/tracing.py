@@ -22,7 +22,7 @@ from gradtrace.launch.environment import Inheritance
 from gradtrace.launch.import_hook import when_imported
 
 if TYPE_CHECKING:
-    from gradtrace.capture.session import Tracing
+    from gradtrace.capture.tracing import Tracing
     from gradtrace.model import Finding
     from gradtrace.recorded import Trace
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gradtrace.launch.destination import Destination
 
 if TYPE_CHECKING:
-    from gradtrace.capture.session import Tracing
+    from gradtrace.capture.tracing import Tracing
 
 
 def begin(
@@ -27,7 +27,7 @@ def begin(
     """
     from gradtrace.capture.options import Options
     from gradtrace.capture.ranks import rank_and_size
-    from gradtrace.capture.session import Tracing
+    from gradtrace.capture.tracing import Tracing
 
     destination = Destination(Path(path))
 

@@ -16,7 +16,7 @@ from gradtrace.renderers.findings.text import lines
 if TYPE_CHECKING:
     import pytest
 
-    from gradtrace.capture.session import LiveTrace
+    from gradtrace.capture.live import LiveTrace
     from gradtrace.model import Finding
 
 _LONGEST_NAME = 120

@@ -33,6 +33,7 @@ COURSE = (
     "sparse_embedding",
     "modules_come_and_go",
     "optimizer_in_backward",
+    "checkpoint_reentrant",
 )
 """Programs that together pass through every corner of the tracer."""
 
@@ -40,14 +41,19 @@ NOT_IN_TRAINING = {
     "differences",
     "explain",
     "explain_trace",
+    "live",
     "oneshot",
     "options",
     "recipe",
+    "session",
     "slopes",
     "torchviz_adapter",
+    "tracing",
+    "verdicts",
     "waiting",
 }
-"""Modules that answer a person's question outside a traced block, or are done before it begins."""
+"""Modules that answer a person's question outside a traced block, are done before it begins, or stand around the
+tracer."""
 
 THE_NET = {"disarm", "_report", "_take_off", "stop", "remove", "drop", "clear"}
 """What catches faults and takes the hooks off is kept short and is not made to fail itself."""
@@ -69,6 +75,8 @@ OUTERMOST = {
     ("Journal", "__torch_function__"),
     ("Measurement", "_before"),
     ("Measurement", "_after"),
+    ("Measurement", "_shared"),
+    ("Measurement", "_guarded"),
     ("ModuleWatch", "_enter"),
     ("ModuleWatch", "_leave"),
     ("PassingGradients", "_measure"),
@@ -117,7 +125,7 @@ def _entries() -> list[tuple[type, str]]:
     """Every method of every class that listens to a program."""
     found = []
     for each in pkgutil.iter_modules(gradtrace.capture.__path__):
-        if each.name in NOT_IN_TRAINING or each.name == "session":
+        if each.name in NOT_IN_TRAINING:
             continue
         module = importlib.import_module(f"gradtrace.capture.{each.name}")
         classes = [
