@@ -12,6 +12,8 @@ import gallery_programs as programs
 import torch
 
 import gradtrace
+from gradtrace.differences import change_picture
+from gradtrace.renderers import render_graph
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "gallery.md"
@@ -29,6 +31,7 @@ class Picture(NamedTuple):
     text: str
     program: Callable[[], programs.Program]
     options: dict[str, Any]
+    changed: bool = False
 
 
 PICTURES = (
@@ -114,6 +117,15 @@ PICTURES = (
         {"path": "loss:embed.weight", "depth": 2},
     ),
     Picture(
+        "branch",
+        "The graph changed: which branch was taken",
+        "`gradtrace diff TRACE` lists the backwards at which the graph of a run was a new one; `-o changed.svg` draws "
+        "what was added and what was left out.",
+        programs.experts,
+        {},
+        changed=True,
+    ),
+    Picture(
         "gain",
         "Who shrinks it",
         "`--color gain`: what hands on less than it got is orange, what hands on more is violet.",
@@ -141,9 +153,14 @@ def draw(picture: Picture) -> None:
             torch.autograd.backward(loss())
             optimizer.step()
     path = IMAGES / f"gallery_{picture.name}.svg"
-    drawn = str(trace.draw(1, **picture.options))
+    drawn = _changed(trace) if picture.changed else str(trace.draw(1, **picture.options))
     # Links to sources are absolute: right for one's own pictures, of no use in a book.
     path.write_text(drawn.replace(f"file://{ROOT}", "../..").replace(f"{ROOT}/", ""))
+
+
+def _changed(trace: gradtrace.Trace) -> str:
+    """What was new about the second graph of a run."""
+    return str(render_graph(change_picture(trace.recording()), format="svg", color="change"))
 
 
 def page() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 
@@ -172,6 +173,29 @@ class Gan(nn.Module):
             torch.autograd.backward(loss)
             optimizer.step()
         self.discriminator.requires_grad_(requires_grad=False)
+
+
+class Experts(nn.Module):
+    """One of several experts is taken in each forward; before the last one the state is scaled."""
+
+    def __init__(self, experts: int = 3) -> None:
+        super().__init__()
+        self.stem = nn.Linear(8, 8)
+        self.experts = nn.ModuleList(nn.Sequential(nn.Linear(8, 16), nn.ReLU()) for _ in range(experts))
+        self.head = nn.Linear(16, 1)
+
+    def forward(self, x: Tensor, chosen: int) -> Tensor:
+        state = self.stem(x)
+        if chosen == len(self.experts) - 1:
+            state = state * 0.5
+        out: Tensor = self.head(self.experts[chosen](state))
+        return out
+
+
+def experts() -> Program:
+    """From the eighth step on the last expert is taken instead of the first."""
+    model, x, steps = Experts(), torch.randn(16, 8), itertools.count(1)
+    return model, lambda: model(x, 2 if next(steps) >= 8 else 0).square().mean(), model.parameters()
 
 
 def encoder() -> Program:

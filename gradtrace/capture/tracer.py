@@ -262,6 +262,7 @@ class Tracer:
         if running.nested:
             if self._stack:
                 self._graphs.keep_inside(self._stack[-1], running)
+            self.output.registry(modules=False)  # a row is as long as the list of the parameters that are known
             self.output.row(running, self._reader.no_row())
             return
         passed = self._reader.over()
