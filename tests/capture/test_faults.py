@@ -77,8 +77,6 @@ OUTERMOST = {
     ("Measurement", "_after"),
     ("Measurement", "_shared"),
     ("Measurement", "_guarded"),
-    ("Measurement", "_shared"),
-    ("Measurement", "_guarded"),
     ("ModuleWatch", "_enter"),
     ("ModuleWatch", "_leave"),
     ("PassingGradients", "_measure"),
