@@ -11,6 +11,12 @@ from gradtrace.graphs.focus import between
 from gradtrace.graphs.order import topological
 from gradtrace.graphs.types import Facts, Graph, op_name
 
+LISTED = 64
+"""Ways that are listed one by one; of more the best and the worst are."""
+
+SAID = 6
+"""Ways whose gains are told in one line."""
+
 
 class Way(NamedTuple):
     """One way from source to target: its nodes, and the product of the gains along it."""
@@ -24,17 +30,21 @@ class Paths:
     """`graph` holds every way from source to target and nothing else; `count` tells how many there are.
 
     `best` and `worst` are the ways that hand on most and least of the gradient; None where gains were not measured.
+    `ways` has all of them, the best first, where there are at most `LISTED`.
     """
 
     graph: Graph
     count: int
     best: Way | None
     worst: Way | None
+    ways: tuple[Way, ...] = ()
 
     def __str__(self) -> str:
         ways = "1 way" if self.count == 1 else f"{_human(self.count)} ways"
         if self.best is None or self.worst is None:
             return ways
+        if 1 < len(self.ways) <= SAID:
+            return f"{ways}, gains {', '.join(f'{way.gain:.2g}' for way in self.ways)}"
         spread = "" if self.count == 1 else f" to {self.worst.gain:.2g}"
         return f"{ways}, gain {self.best.gain:.2g}{spread}"
 
@@ -57,8 +67,13 @@ def paths(graph: Graph, source: int | str | None = None, target: int | str = "")
     starts = {node for node in starts if node in part and not any(True for _ in part.predecessors(node))}
     ends = {node for node in ends if node in part and not any(True for _ in part.successors(node))}
     part.graph["roots"] = tuple(node for node in order if node in starts)
+    count = _count(part, order, starts, ends)
     return Paths(
-        part, _count(part, order, starts, ends), _extreme(part, order, ends, 1.0), _extreme(part, order, ends, -1.0)
+        part,
+        count,
+        _extreme(part, order, ends, 1.0),
+        _extreme(part, order, ends, -1.0),
+        _all_ways(part, starts, ends) if count <= LISTED else (),
     )
 
 
@@ -89,6 +104,20 @@ def _count(graph: Graph, order: list[int], starts: set[int], ends: set[int]) -> 
         for _, target in graph.out_edges(node):
             ways[target] += ways[node]
     return sum(ways[end] for end in ends)
+
+
+def _all_ways(graph: Graph, starts: set[int], ends: set[int]) -> tuple[Way, ...]:
+    """Every way, the one that hands on most first. Each branch ends in `ends`, so that none is followed in vain."""
+    found = []
+    stack: list[tuple[tuple[int, ...], float]] = [((start,), 0.0) for start in sorted(starts)]
+    while stack:
+        nodes, exponent = stack.pop()
+        if nodes[-1] in ends:
+            found.append(Way(nodes, _power(exponent)))
+            continue
+        for _, target, facts in graph.out_edges(nodes[-1], data=True):
+            stack.append(((*nodes, target), exponent + _log_gain(graph.nodes[nodes[-1]], facts)))
+    return tuple(sorted(found, key=lambda way: (math.isnan(way.gain), -way.gain)))
 
 
 def _extreme(graph: Graph, order: list[int], ends: set[int], sign: float) -> Way | None:

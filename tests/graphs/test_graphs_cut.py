@@ -60,6 +60,22 @@ def test_paths_agree_with_listing_them():
     assert found.best.nodes[-1] == target
 
 
+def test_few_ways_are_listed_with_their_gains():
+    recording = tape.Tape()
+    x = recording.input("x", 4)
+    branches = [recording.op(f"Way{at}", x, gain=gain, shape=(4,)) for at, gain in enumerate((0.5, 0.01, 0.2))]
+    found = paths(to_networkx(recording.snapshot(recording.op("Sum", *branches, shape=(4,)))), "loss", "x")
+    assert [way.gain for way in found.ways] == pytest.approx([0.5, 0.2, 0.01])
+    assert [found.graph.nodes[way.nodes[1]]["op"] for way in found.ways] == [
+        "Way0Backward0",
+        "Way2Backward0",
+        "Way1Backward0",
+    ]
+    assert (found.ways[0], found.ways[-1]) == (found.best, found.worst)
+    assert str(found) == "3 ways, gains 0.5, 0.2, 0.01"
+    assert paths(to_networkx(tape.transformer(3)), "loss", "embed.weight").ways == ()
+
+
 def test_parallel_edges_are_ways_of_their_own():
     recording = tape.Tape()
     x = recording.input("x", 4)
