@@ -11,6 +11,10 @@ from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, counted, factor
 
+_UNBEARABLE = (
+    "find what is not finite in the forward or backward; run that op in float32, or use bfloat16 without a scaler"
+)
+
 
 class LossScaleCollapse(Rule):
     code = "GT106"
@@ -46,6 +50,7 @@ class LossScaleCollapse(Rule):
             return
         source = run.source(int(records["site"][-1]))
         lowered = np.flatnonzero(fell) + 1
+        bearable = float(scale[lowered].min())  # what was too much was lowered to, and stepped on, at least once
         yield Draft(
             severity="error" if collapsed or stuck else "warning",
             message=f"the GradScaler{at_line(source)} skips step after step: {counted(len(lowered), 'skip')} in "
@@ -54,8 +59,10 @@ class LossScaleCollapse(Rule):
             cause="the gradients are not finite at any loss scale"
             if collapsed or stuck
             else "the gradients overflow again and again",
-            fix="find what is not finite in the forward or backward; run that op in float32, or use bfloat16 "
-            "without a scaler",
+            fix=_UNBEARABLE
+            if collapsed or stuck
+            else f"a scale of {bearable:,.0f} would do: GradScaler(init_scale={bearable:g}, growth_interval=2000); or "
+            "use bfloat16, which needs none",
             first=int(records["backward"][lowered[0]]) or None,
             last=int(records["backward"][lowered[-1]]) or None,
             count=len(lowered),
@@ -65,5 +72,6 @@ class LossScaleCollapse(Rule):
                 "skipped_recently": recent,
                 "scale": float(scale[-1]),
                 "largest_scale": float(scale.max()),
+                "needed_scale": None if collapsed or stuck else bearable,
             },
         )

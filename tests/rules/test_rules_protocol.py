@@ -416,7 +416,11 @@ def skipping(skips: int, updates: int = 100) -> list[float]:
 
 
 def test_a_scaler_that_skips_again_and_again():
-    assert only(scaled(skipping(25)), "GT106").severity == "warning"
+    finding = only(scaled(skipping(25)), "GT106")
+    assert finding.severity == "warning"
+    lowest = min(skipping(25))
+    assert finding.evidence["needed_scale"] == lowest
+    assert f"GradScaler(init_scale={lowest:g}, " in finding.fix
 
 
 def test_old_skips_are_forgotten():
