@@ -1,0 +1,94 @@
+"""Every kind of optimizer: its steps are counted, its changes measured, and nothing is changed by that."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+import gradtrace
+
+
+def transformers_adafactor(parameters):
+    transformers = pytest.importorskip("transformers.optimization")
+    return transformers.Adafactor(parameters, lr=1e-2, relative_step=False, scale_parameter=False)
+
+
+def by_groups(parameters):
+    first, *rest = parameters
+    return torch.optim.AdamW([{"params": [first], "lr": 1e-2, "weight_decay": 0.0}, {"params": rest}], lr=1e-3)
+
+
+OPTIMIZERS = {
+    "sgd-foreach": lambda parameters: torch.optim.SGD(parameters, 0.1, momentum=0.9, foreach=True),
+    "sgd-fused": lambda parameters: torch.optim.SGD(parameters, 0.1, fused=True),
+    "adam-foreach": lambda parameters: torch.optim.Adam(parameters, 1e-2, foreach=True),
+    "adamw-fused": lambda parameters: torch.optim.AdamW(parameters, 1e-2, fused=True),
+    "rmsprop": lambda parameters: torch.optim.RMSprop(parameters, 1e-3),
+    "adafactor": lambda parameters: torch.optim.Adafactor(parameters, 1e-2),
+    "lbfgs": lambda parameters: torch.optim.LBFGS(parameters, 0.5, max_iter=3),
+    "groups": by_groups,
+    "transformers-adafactor": transformers_adafactor,
+}
+
+
+def train(make):
+    """Weights after each of four steps of a model with a closure that an optimizer may call as often as it likes."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+    optimizer = make(list(model.parameters()))
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    x = torch.randn(16, 4)
+
+    def closure():
+        with torch.enable_grad():
+            optimizer.zero_grad()
+            loss = (model(x) - x.sum(1, keepdim=True)).pow(2).mean()
+            loss.backward()
+        return loss
+
+    weights = [[parameter.detach().clone() for parameter in model.parameters()]]
+    for _ in range(4):
+        optimizer.step(closure)
+        schedule.step()
+        weights.append([parameter.detach().clone() for parameter in model.parameters()])
+    return weights
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_steps_are_counted_and_measured_and_stay_what_they_were(name):
+    plain = train(OPTIMIZERS[name])
+    with gradtrace.trace(on_finding="ignore") as trace:
+        traced = train(OPTIMIZERS[name])
+    assert all(
+        torch.equal(a, b) for before, now in zip(plain, traced, strict=True) for a, b in zip(before, now, strict=True)
+    )
+    recording = trace.recording()
+    assert recording.loop()["step"].max() == 4
+    steps, changes = recording.samples("update_norm")
+    order = [trace.parameters.index(name) for name in ("0.weight", "0.bias", "2.weight", "2.bias")]
+    for step, change in zip(steps.tolist(), changes, strict=True):
+        moved = [float((now - before).norm()) for before, now in zip(traced[step - 1], traced[step], strict=True)]
+        assert change[order].tolist() == pytest.approx(moved, rel=1e-4)
+    assert 1 in steps.tolist()
+
+
+def test_several_at_once_are_told_apart():
+    torch.manual_seed(0)
+    first, second = nn.Linear(4, 4), nn.Linear(4, 1)
+    for_first, for_second = torch.optim.Adam(first.parameters()), torch.optim.SGD(second.parameters(), 0.1)
+    with gradtrace.trace(on_finding="ignore") as trace:
+        for step in range(4):
+            second(first(torch.randn(8, 4))).pow(2).mean().backward()
+            for_first.step()
+            if step % 2:
+                for_second.step()
+            for_first.zero_grad()
+            for_second.zero_grad()
+    optimizers = trace.recording().optimizers
+    assert [(optimizer.name, optimizer.type) for optimizer in optimizers] == [
+        ("for_first", "Adam"),
+        ("for_second", "SGD"),
+    ]
+    names = [[trace.parameters[number] for number in optimizer.parameters] for optimizer in optimizers]
+    assert names == [["first.weight", "first.bias"], ["second.weight", "second.bias"]]
