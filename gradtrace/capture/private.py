@@ -60,9 +60,9 @@ def is_leaf_node(node: Node) -> bool:
 
 
 def current_node() -> Node | None:
-    """The node whose backward this thread is running."""
-    node: Node | None = torch._C._current_autograd_node()
-    return node
+    """The node whose backward this thread is running; None outside of one, and where torch does not tell."""
+    tell = getattr(torch._C, "_current_autograd_node", None)
+    return tell() if tell is not None else None
 
 
 def node_sequence(node: Node) -> int | None:

@@ -12,12 +12,15 @@ from gradtrace.graphs.health import Profile, profile, with_health
 from gradtrace.graphs.infer import infer_modules
 from gradtrace.graphs.paths import Paths, Way, paths
 from gradtrace.graphs.prune import chains, prune, stretches
+from gradtrace.graphs.unreached import Unreached, add_unreached
 
 __all__ = [
     "Comparison",
     "Paths",
     "Profile",
+    "Unreached",
     "Way",
+    "add_unreached",
     "around",
     "between",
     "branches",
