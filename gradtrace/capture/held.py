@@ -6,6 +6,8 @@ import functools
 import weakref
 from typing import TYPE_CHECKING
 
+from torch.nn.parameter import is_lazy
+
 from gradtrace.capture import distributed
 
 if TYPE_CHECKING:
@@ -68,10 +70,16 @@ class Leaf:
     def hold(self, tensor: Tensor) -> None:
         """Follow `tensor` from now on, weakly; what it is like is remembered beyond its life."""
         self.reference = weakref.ref(tensor)
-        self.shape = tuple(tensor.shape)
-        self.placements, self.mesh = distributed.layout(tensor)
         self.dtype = dtype_name(tensor.dtype)
         self.device = device_name(tensor.device)
-        # A process that holds no element of a sharded parameter gets no gradient for it, and misses none.
-        self.requires_grad = tensor.requires_grad and (distributed.local(tensor).numel() > 0 or not tensor.numel())
         self.identity = id(tensor)
+        self.requires_grad = tensor.requires_grad
+        self.shape: tuple[int, ...] = ()
+        self.placements: tuple[str, ...] = ()
+        self.mesh: tuple[int, ...] = ()
+        if is_lazy(tensor):  # a lazy module's, which has no shape before its first call
+            return
+        self.shape = tuple(tensor.shape)
+        self.placements, self.mesh = distributed.layout(tensor)
+        # A process that holds no element of a sharded parameter gets no gradient for it, and misses none.
+        self.requires_grad &= distributed.local(tensor).numel() > 0 or not tensor.numel()

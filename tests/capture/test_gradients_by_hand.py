@@ -170,3 +170,21 @@ def test_gradients_cleared_by_hand_are_told_with_their_line(tmp_path: Path) -> N
     source = sources[site]
     assert source is not None
     assert source.text == "parameter.grad = None  # by hand"
+
+
+@pytest.mark.parametrize("optimizer_first", [True, False])
+def test_lazy_modules_get_their_shapes_with_their_first_call(tmp_path: Path, optimizer_first: bool) -> None:
+    model = nn.Sequential(nn.LazyLinear(4), nn.LazyLinear(1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1) if optimizer_first else None
+    with gradtrace.trace(out=tmp_path / "t.gradtrace", on_finding="raise") as trace:
+        for _ in range(3):
+            if optimizer is not None:
+                optimizer.zero_grad()
+            loss = model(torch.ones(2, 3)).sum()
+            optimizer = optimizer or torch.optim.SGD(model.parameters(), lr=0.1)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    shapes = {parameter.name: parameter.shape for parameter in trace.recording().parameters}
+    assert shapes == {"0.weight": (4, 3), "0.bias": (4,), "1.weight": (1, 4), "1.bias": (1,)}
+    assert len(trace.recording().backwards()) == 3
