@@ -126,7 +126,7 @@ class CutTracker:
         """Carry cut values onward through one call, and notice where it cuts."""
         if seen.name in _SHAPE_ONLY:
             return
-        if seen.name in (ASSIGNED, "copy_") and seen.inputs[0].is_leaf and seen.inputs[0].requires_grad:
+        if seen.name in (ASSIGNED, "copy_") and _is_leaf(seen.inputs[0]) and seen.inputs[0].requires_grad:
             self._assigned(seen)
             return
         if seen.name == "__setitem__":  # returns nothing: what it makes is its target
@@ -207,14 +207,23 @@ class CutTracker:
                 self._tag(tensor, keys)
 
 
+def _is_leaf(tensor: Tensor) -> bool:
+    """Whether nothing computed it. A view taken under no_grad, as `nn.init.orthogonal_` takes one, refuses to tell once
+    its base was changed in place: it has no node."""
+    try:
+        return tensor.is_leaf
+    except RuntimeError:
+        return True
+
+
 def _leaves_behind(inputs: Iterable[Tensor], *, deep: bool) -> set[int]:
     """Identities of the leaves behind those inputs that want a gradient; of computed ones only where `deep`."""
     found = set()
     for tensor in inputs:
         if tensor.requires_grad:
             # A view taken under no_grad says that it requires a gradient and has no node of its own: its base has.
-            origin = tensor._base if tensor.is_leaf and tensor._base is not None else tensor
-            if origin.is_leaf:
+            origin = tensor._base if _is_leaf(tensor) and tensor._base is not None else tensor
+            if _is_leaf(origin):
                 found.add(id(origin))
             elif deep:
                 found.update(id(variable) for _, variable in LiveGraph([origin], limit=20_000).leaves())

@@ -95,3 +95,14 @@ def test_a_pasted_value_that_keeps_its_graph_is_no_cut(tmp_path: Path) -> None:
             model(torch.randn(3, 4)).square().sum().backward()
             optimizer.step()
     assert not trace.recording().events("cut")
+
+
+def test_a_stale_view_of_a_parameter_is_a_leaf():
+    """`nn.init.orthogonal_` copies into a view under no_grad and scales the whole then; the view refuses to tell."""
+    with gradtrace.trace() as trace:
+        layer = nn.Linear(4, 4)
+        nn.init.orthogonal_(layer.weight, gain=3.0)
+        for _ in range(2):
+            layer(torch.ones(2, 4)).sum().backward()
+    assert not trace.recording().events("internal_error")
+    assert trace.backwards == 2
