@@ -59,6 +59,11 @@ class Moves:
         """The leaves under watch."""
         return list(self._left)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the program is trusted by now: nothing is watched any more."""
+        return self._looked >= PROBATION and not self._left
+
     def wrote(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
         """After a backward that wrote gradients of `numbers`."""
         self._left.clear()

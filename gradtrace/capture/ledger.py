@@ -95,6 +95,8 @@ class GradientLedger:
             self._on_moved(StepFlag.STALE if not set(moved).isdisjoint(numbers) else StepFlag(0))
 
     def _watch(self, numbers: Sequence[int]) -> None:
+        if self._moves.is_over:
+            return
         tensors = self._registry.tensors()
         self._moves.wrote(numbers, tensors)
         self._as_written = {number: _state(tensors[number]) for number in self._moves.watched}

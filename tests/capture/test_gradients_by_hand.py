@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import gradtrace
+from gradtrace.capture.by_hand import PROBATION, Moves
 from gradtrace.model import LoopKind, StepFlag
 
 
@@ -188,3 +189,25 @@ def test_lazy_modules_get_their_shapes_with_their_first_call(tmp_path: Path, opt
     shapes = {parameter.name: parameter.shape for parameter in trace.recording().parameters}
     assert shapes == {"0.weight": (4, 3), "0.bias": (4,), "1.weight": (1, 4), "1.bias": (1,)}
     assert len(trace.recording().backwards()) == 3
+
+
+def test_a_program_that_never_moves_weights_by_hand_is_trusted_after_a_while() -> None:
+    moves = Moves()
+    weight = torch.ones(3)
+    for _ in range(PROBATION):
+        moves.wrote([0], [weight])
+        assert not moves.since([weight])
+    assert moves.is_over
+    moves.wrote([0], [weight])
+    weight += 1
+    assert not moves.since([weight])
+
+
+def test_a_program_that_moves_weights_by_hand_is_watched_on() -> None:
+    moves = Moves()
+    weight = torch.ones(3)
+    for _ in range(2 * PROBATION):
+        moves.wrote([0], [weight])
+        weight.data += 1
+        assert moves.since([weight]) == [0]
+    assert not moves.is_over
