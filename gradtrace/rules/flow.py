@@ -69,17 +69,24 @@ class Flow:
 
     @cached_property
     def profile(self) -> Profile:
-        """From the first op that is no scalar (the loss's own reductions come before) to the deepest."""
+        """From the first op that is no scalar and that has a parameter in reach to the deepest. What comes before is
+        the loss: large numbers in it (the inverse of a small probability, say) reach all parameters alike."""
         known = ~self.layout.of_weights & np.isfinite(self.norms) & (self.norms >= 0)
         places = np.flatnonzero(known)
         wide = [place for place in places if numel(self.nodes[place].shape) not in (0, 1)]
         level = self.layout.level
         if wide:
-            places = places[level[places] >= level[wide].min()]
+            places = places[level[places] >= max(level[wide].min(), self._first_use)]
         order = places[np.lexsort((self.norms[places], level[places]))]
         levels, last = np.unique(level[order][::-1], return_index=True)
         best = order[::-1][last]
         return Profile(self.norms[best], best, levels)
+
+    @cached_property
+    def _first_use(self) -> int:
+        """The level of the op nearest to the loss that takes a parameter; 0 without any."""
+        users = [user for leaf in self.layout.leaves.values() for user in self.layout.users(leaf)]
+        return int(self.layout.level[users].min()) if users else 0
 
     @cached_property
     def finite(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from gradtrace.model import Where
+from gradtrace.rules import fading
 from gradtrace.rules.arrays import Floats, Rows
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.births import sick_rows
@@ -43,14 +44,16 @@ class ExplodingGradient(Rule):
 
 
 def _through_depth(run: Run) -> Iterator[Draft]:
+    """Of the busiest line whose graphs show it: two networks that take turns are judged each by its own."""
     limits = run.thresholds.flow
-    flows = [flow for flow in run.flows.measured if flow.finite]
-    growth = np.array([flow.growth_decades for flow in flows])
-    high = growth > limits.decades
     ends_sick = bool(len(run.rows)) and bool(sick_rows(run)[-1])
     needed = limits.snapshots if len(run.rows) >= limits.snapshots and not ends_sick else 1
-    if len(high) >= needed and high[-needed:].all() and high.mean() >= 0.5:
-        yield _depth_draft(run, flows, growth)
+    for flows in fading.lines(run):
+        growth = np.array([flow.growth_decades for flow in flows])
+        high = growth > limits.decades
+        if len(high) >= needed and high[-needed:].all() and high.mean() >= 0.5:
+            yield _depth_draft(run, flows, growth)
+            return
 
 
 def _along_training(run: Run) -> Iterator[Draft]:

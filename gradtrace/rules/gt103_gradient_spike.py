@@ -36,11 +36,23 @@ class GradientSpike(Rule):
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
+        found = []
         for line in run.lines:
             series = line[run.finite[line] & np.isfinite(run.total[line]) & (run.total[line] > 0)]
             spikes = _spikes(np.log(run.total[series]), run.thresholds.spike)
             if len(spikes):
+                found.append((series, spikes))
+        for place, (series, spikes) in enumerate(found):
+            others = [mine[at] for mine, at in (*found[:place], *found[place + 1 :])]
+            if not _echo(series[spikes], others, run.thresholds.spike.settle):
                 yield _draft(run, series, spikes)
+
+
+def _echo(rows: Rows, others: list[Rows], span: int) -> bool:
+    """Whether each outlier of a line follows one of another line at once: the next loss of the same iteration, over
+    weights that the first has just thrown off."""
+    earlier = np.concatenate([np.empty(0, np.intp), *others])
+    return all(bool(((row - earlier > 0) & (row - earlier <= span)).any()) for row in rows.tolist())
 
 
 def _spikes(logs: Floats, limits: Spike) -> Rows:

@@ -63,6 +63,8 @@ class DeadUnits(Rule):
 
     def check(self, run: Run) -> Iterable[Draft]:
         layers = list(_dead_layers(run))
+        fed = {name for layer in layers for name in layer.fed}
+        layers = [layer for layer in layers if layer.leaf.name not in fed]  # zeros times anything look dead as well
         if layers:
             yield _draft(run, layers)
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from gradtrace.model import Node, Where
 from gradtrace.rules.base import Draft, Page, Rule
-from gradtrace.rules.layout import is_view
+from gradtrace.rules.layout import Layout, is_view
 from gradtrace.rules.lints import Hit, axis, is_softmax, one_a_line, places, span_of
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, module_text
@@ -15,6 +15,8 @@ _HOPS = 6
 
 _JOINS = ("Stack", "Cat")
 """Steps computed one by one and put together before the loss: each still holds probabilities."""
+
+_SCALINGS = ("Mul", "Div")
 
 
 class DoubleSoftmax(Rule):
@@ -25,7 +27,7 @@ class DoubleSoftmax(Rule):
         " so softmax is applied twice. (Sigmoid before `binary_cross_entropy_with_logits` is the same "
         "fault for two classes.)",
         recognised="In a recorded graph, LogSoftmax over the same axis as a Softmax that feeds it, with only "
-        "reshaping, stacking or joining between.",
+        "reshaping, joining or a temperature between.",
         matters="Probabilities differ by at most one, so the loss cannot get near zero and its gradient is weak: "
         "training is slow and stops early.",
         example="probabilities = torch.softmax(model(x), dim=1)\n"
@@ -53,23 +55,30 @@ class DoubleSoftmax(Rule):
 
 def _hits(run: Run) -> Iterator[Hit]:
     for snapshot, layout in run.flows.structures:
+        way = _way(layout)
         for place in places(layout, ("LogSoftmax",)):
-            inner = layout.nearest(place, wanted=is_softmax, through=_keeps_values, hops=_HOPS)
+            inner = layout.nearest(place, wanted=is_softmax, through=way, hops=_HOPS)
             if inner is not None and _same_axis(layout.nodes[place], layout.nodes[inner]):
                 yield snapshot, layout, place, inner
         for place in places(layout, ("BinaryCrossEntropyWithLogits",)):
             inner = layout.nearest(
                 place,
                 wanted=lambda node: node.op.startswith("Sigmoid"),
-                through=_keeps_values,
+                through=way,
                 hops=_HOPS,
             )
             if inner is not None:
                 yield snapshot, layout, place, inner
 
 
-def _keeps_values(node: Node) -> bool:
-    return is_view(node.op) or node.op.startswith(_JOINS)
+def _way(layout: Layout) -> Callable[[Node], bool]:
+    """Ops after which probabilities are still that: rearranged, joined, or all divided by a temperature."""
+    scaled = {node.id for place, node in enumerate(layout.nodes) if len(layout.producers[place]) == 1}
+
+    def keeps(node: Node) -> bool:
+        return is_view(node.op) or node.op.startswith(_JOINS) or (node.op.startswith(_SCALINGS) and node.id in scaled)
+
+    return keeps
 
 
 def _same_axis(outer: Node, inner: Node) -> bool:

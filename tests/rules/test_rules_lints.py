@@ -49,6 +49,18 @@ def test_softmax_at_each_step_joined_before_the_loss(join: str):
     assert only(with_graph(softmax_into("ViewBackward0", join)), "GT701").where.source == at(10)
 
 
+@pytest.mark.parametrize(("factors", "alarms"), [(1, 1), (2, 0)], ids=["a temperature", "a product of two"])
+def test_softmax_over_a_temperature(factors: int, alarms: int):
+    tape = Tape()
+    tip = tape.op("LogSoftmaxBackward0", tape.op("KlDivBackward0", shape=()), attributes={"dim": 1})
+    tip = tape.op("DivBackward0", tip)
+    for _ in range(factors - 1):
+        tape.leaf("layers.1.weight", tape.op("AddmmBackward0", tip))
+    softmax = tape.op("SoftmaxBackward0", tip, attributes={"dim": 1}, source=at(10))
+    tape.leaf("layers.0.weight", tape.op("AddmmBackward0", softmax))
+    assert len(found(with_graph(tape), "GT701")) == alarms
+
+
 def test_sigmoid_into_a_loss_that_takes_logits():
     tape = softmax_into(loss="BinaryCrossEntropyWithLogitsBackward0", inner="SigmoidBackward0")
     assert "sigmoid" in only(with_graph(tape), "GT701").message

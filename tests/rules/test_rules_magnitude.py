@@ -50,6 +50,21 @@ def test_a_gap_that_is_small_or_closes_is_healthy(gains: list[float]):
     assert not found(deep(gains), "GT101")
 
 
+def test_large_numbers_inside_of_the_loss_reach_all_parameters_alike():
+    recording = mlp(4)
+    recording.train(20)
+    for backward in MEASURED:
+        tape = Tape()
+        tip = tape.op("NegBackward0", norm=1.0, shape=())
+        for op in ("GatherBackward0", "CumprodBackward0", "RsubBackward1", "SigmoidBackward0", "SqueezeBackward1"):
+            tip = tape.op(op, tip, norm=1e9)
+        for layer in reversed(range(4)):
+            tip = tape.op("AddmmBackward0", tape.op("ReluBackward0", tip, norm=1.0), norm=1.0)
+            tape.leaf(f"layers.{layer}.weight", tip, norm=1.0)
+        recording.graph(tape.snapshot(backward))
+    assert not found(recording)
+
+
 def test_everything_small_together_is_convergence():
     recording = mlp(12)
     recording.train(20, dict.fromkeys(range(24), 1e-12))
@@ -202,6 +217,15 @@ def test_a_gradient_that_grows_with_depth():
     assert finding.evidence["by_depth"] is True
 
 
+def test_networks_that_take_turns_are_judged_each_by_its_own():
+    recording = mlp(12)
+    for turn in range(20):
+        recording.train(1, {22: 1.0, 23: 1.0} if turn % 2 else dict.fromkeys(range(22), 1.0), site=1 + turn % 2)
+    for backward in range(1, 13):
+        recording.graph(deep_tape(12, 5.0 if backward % 2 else 1.0).snapshot(backward, structure=str(backward % 2)))
+    assert only(recording, "GT102").where.parameter == "layers.0.weight"
+
+
 def test_a_gradient_that_grows_over_the_uses_of_one_weight_names_the_weight():
     recording = Synthetic()
     recording.optimizer([recording.parameter("w_rec"), recording.parameter("bias", (16,))])
@@ -281,6 +305,17 @@ def test_a_spike_names_its_backward_and_its_parameters():
     assert finding.first_backward == 71
     assert finding.parameters == ("layers.1.weight",)
     assert "backward 71" in finding.message
+
+
+@pytest.mark.parametrize(("second", "spikes"), [(70, [141]), (90, [141, 182])])
+def test_the_next_loss_of_an_iteration_echoes_a_spike(second: int, spikes: list[int]):
+    recording = mlp()
+    critic, generator = noise(100), noise(100)
+    critic[70], generator[second] = 500.0, 300.0
+    for first, then in zip(critic, generator, strict=True):
+        recording.train(1, {0: first, 1: first}, site=1)
+        recording.train(1, {2: then, 4: then}, site=2)
+    assert sorted(finding.first_backward or 0 for finding in found(recording, "GT103")) == spikes
 
 
 def test_a_spike_that_does_harm_is_one_all_the_same():
@@ -382,6 +417,23 @@ def test_the_next_layer_that_is_given_zeros_is_no_finding_of_its_own():
     recording.graph(replace(snapshot, nodes=nodes, measured=True))
     finding = only(dead(recording, 16.0), "GT107")
     assert finding.evidence["fed_with_zeros"] == ["layers.1.weight"]
+
+
+def test_a_layer_that_is_given_zeros_is_not_dead_itself():
+    recording = mlp(3)
+    recording.train(40)
+    tape = Tape()
+    tip = tape.op("AddmmBackward0", tape.op("MseLossBackward0", shape=()))
+    tape.leaf("layers.2.weight", tip)
+    for layer in (1, 0):
+        tip = tape.op("ReluBackward0", tip, shape=(32, 16), source=Source("model.py", layer, "forward"))
+        tip = tape.op("AddmmBackward0", tip, shape=(32, 16))
+        tape.leaf(f"layers.{layer}.weight", tape.op("TBackward0", tip))
+    recording.graph(tape.snapshot(1, measured=False))
+    recording.sample("dead_units", 40, {0: 16.0, 2: 16.0})
+    recording.sample("units", 40, {0: 16.0, 2: 16.0})
+    finding = only(recording, "GT107")
+    assert (finding.where.parameter, list(finding.evidence["layers"])) == ("layers.0.weight", ["layers.0.weight"])
 
 
 def test_a_margin_over_distances_rectifies_no_unit():
