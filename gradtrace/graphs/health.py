@@ -97,7 +97,7 @@ def with_health(graph: Graph) -> Graph:
     _excuse(result, ends)
     _count_handed_on(result, taken)
     if found.level is not None:
-        for node, onset in find_onsets(result, found.level, ends).items():
+        for node, onset in find_onsets(result, found.level, ends, taken).items():
             result.nodes[node].update(onset=onset.health, onset_gain=onset.gain)
     return result
 

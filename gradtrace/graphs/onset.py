@@ -34,14 +34,16 @@ class Onset(NamedTuple):
     gain: float | None
 
 
-def find_onsets(graph: Graph, level: float, ends: set[int]) -> dict[int, Onset]:
-    """Node -> what begins there. `graph` must carry health, `level` is its profile's, `ends` are its tails.
+def find_onsets(graph: Graph, level: float, ends: set[int], taken: set[int]) -> dict[int, Onset]:
+    """Node -> what begins there. `graph` must carry health, `level` is its profile's, `ends` are its tails and `taken`
+    those that lead to parameters.
 
     An illness begins where a node that is well hands on what makes the next one ill. On the way of most of the
     gradient from the loss to there, the op that takes at least `SUDDEN` and more than any other is to blame. Where none
     does, side branches pass the border before the main way: of the largest ill part only the last crossing is told,
     beyond which all is ill. A branch that hands on exactly nothing is how many a residual block begins: it ends a
-    gradient only where no other way leads around it.
+    gradient only where no other way leads around it. And what starves no parameter (a small term of a loss, a
+    division by a count) is but a small part of the gradient.
     """
     healths = dict(graph.nodes(data="health"))
     crossings = list(_crossings(graph, healths, ends))
@@ -53,6 +55,8 @@ def find_onsets(graph: Graph, level: float, ends: set[int]) -> dict[int, Onset]:
     steepest = {falling: _steepest(graph, level, falling=falling) for falling in (True, False)}
     for source, target, facts in crossings:
         health = healths[target]
+        if health == "vanishing" and taken and not _starves(graph, parts[target], taken):
+            continue
         step = _worst_step(graph, steepest, source, facts, level, falling=health == "vanishing")
         if health == "nan":
             found[source] = Onset(health, None)
@@ -93,6 +97,11 @@ def _ill_parts(graph: Graph, healths: Mapping[int, str]) -> dict[int, set[int]]:
             stack.extend(fresh)
         found.update(dict.fromkeys(part, part))
     return found
+
+
+def _starves(graph: Graph, part: set[int], taken: set[int]) -> bool:
+    """Whether a part holds an op that uses a parameter."""
+    return any(end in taken for node in part - taken for end in graph.succ[node])
 
 
 def _is_bypassed(graph: Graph, healths: Mapping[int, str], part: set[int]) -> bool:

@@ -73,6 +73,25 @@ def test_dealing_a_gradient_out_takes_nothing_from_it():
     assert "StackBackward0" not in found
 
 
+def test_a_small_term_of_a_loss_starves_nobody():
+    recording = tape.Tape()
+    x = recording.linear(recording.input("x", 4), "body")
+    for _ in range(12):
+        x = recording.op("Early", x)
+    penalty = recording.op("Exp", recording.op("Square", x), gain=1.0, shape=())
+    small = recording.op("Scale", penalty, gain=1e-6, shape=())
+    term = recording.op("Loss", x, shape=())
+    root = recording.op("Sum", term, small, shape=())
+    assert onsets(recording, root) == {}
+    recording = tape.Tape()
+    x = recording.input("x", 4)
+    trunk, branch = recording.linear(x, "trunk"), recording.linear(x, "branch")
+    for _ in range(12):
+        trunk, branch = recording.op("Early", trunk), recording.op("Late", branch)
+    root = recording.op("Sum", trunk, recording.op("Scale", branch, gain=1e-6), shape=())
+    assert set(onsets(recording, root)) == {"ScaleBackward0"}
+
+
 def test_a_module_in_which_an_illness_begins_is_never_one_of_many():
     recording = tape.Tape()
     x = recording.input("x", 4)

@@ -39,6 +39,12 @@ def test_the_place_is_said_above_the_picture_and_marked_in_it():
     assert written(to_networkx(tape.transformer(24, lambda _: 0.9))).count("gradient") == 0
 
 
+def test_a_fall_that_is_no_death_is_called_a_fall():
+    said = written(to_networkx(tape.transformer(24, lambda at: 0.02 if at == 7 else 0.97)))
+    assert "dies" not in said
+    assert "The gradient falls to" in said or "little by little" in said
+
+
 def test_other_colours_are_about_something_else():
     said = written(dying(), color="time")
     assert "dies" not in said

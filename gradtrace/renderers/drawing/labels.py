@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from pathlib import PurePath
 
+from gradtrace.graphs.health import DECADES
 from gradtrace.graphs.modules import local_name
 from gradtrace.graphs.types import LEAVES, Facts, Graph, op_name
 from gradtrace.renderers.drawing import numbers, palette
@@ -92,6 +93,12 @@ def _change(facts: Facts) -> str:
     return f"was {numbers.shape(before) if isinstance(before, tuple) else f'grad {numbers.norm(before)}'}"
 
 
+def dies(facts: Facts) -> bool:
+    """Whether one op alone takes as much as parts a well gradient from a vanishing one."""
+    gain = facts.get("onset_gain")
+    return gain is not None and gain <= 10**-DECADES
+
+
 def onset_text(facts: Facts) -> str:
     """What begins at a box, in a few words."""
     sudden = facts.get("onset_gain") is not None
@@ -100,7 +107,7 @@ def onset_text(facts: Facts) -> str:
         "cut": "cut off here: no gradient beyond",
         "nan": "NaN or Inf from here on",
         "zero": "ends here: exactly 0 from here on",
-        "vanishing": f"dies here{by}" if sudden else "below 1/1000 from here on",
+        "vanishing": f"{'dies' if dies(facts) else 'falls'} here{by}" if sudden else "below 1/1000 from here on",
         "exploding": f"explodes here{by}" if sudden else "over 1000\u00d7 from here on",
     }[facts["onset"]]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from gradtrace.graphs.types import Facts, Graph
 from gradtrace.graphs.unreached import CUT
 from gradtrace.renderers.drawing import numbers
-from gradtrace.renderers.drawing.labels import calls, place, title
+from gradtrace.renderers.drawing.labels import calls, dies, place, title
 
 NAMED = 2
 """Places that are named one by one, the most telling first; the drawing marks all of them."""
@@ -65,6 +65,8 @@ def _sentence(facts: Facts) -> str:
     gain = facts.get("onset_gain")
     gradual = gain is None and facts["onset"] in _GRADUAL
     said = (_GRADUAL if gradual else _SUDDEN)[facts["onset"]]
+    if facts["onset"] == "vanishing" and not gradual and not dies(facts):
+        said = "The gradient falls to {gain} of itself in {place}"
     return said.format(place=_place(facts), gain=numbers.norm(gain))
 
 
