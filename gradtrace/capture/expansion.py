@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gradtrace.capture import private
@@ -75,23 +76,17 @@ class _Expansion:
     def result(self) -> Snapshot:
         digests = "".join(region.digest for region in self._boxes.values())
         state = hashlib.blake2b((self._snapshot.structure + digests).encode(), digest_size=16)
-        snapshot = self._snapshot
-        return Snapshot(
-            snapshot.backward,
-            snapshot.kind,
-            state.hexdigest(),
-            tuple(self._nodes()),
-            tuple(self._edges()),
-            tuple(
-                self._entry(root, _only_output(self._boxes[root]) if root in self._boxes else 0)[0]
-                for root in snapshot.roots
-            ),
-            snapshot.loss,
-            snapshot.torch_version,
-            snapshot.measured,
-            snapshot.complete,
-            snapshot.truncated,
+        return replace(
+            self._snapshot,
+            structure=state.hexdigest(),
+            nodes=tuple(self._nodes()),
+            edges=tuple(self._edges()),
+            roots=tuple(map(self._root, self._snapshot.roots)),
         )
+
+    def _root(self, number: int) -> int:
+        region = self._boxes.get(number)
+        return self._entry(number, 0 if region is None else _only_output(region))[0]
 
     def _entry(self, number: int, output: int) -> tuple[int, int]:
         """New id and input number of what makes an output of an old node."""
@@ -108,20 +103,22 @@ class _Expansion:
             region = self._boxes.get(number)
             if region is None:
                 yield node._replace(id=self._ids[number])
-                continue
-            names = self._names(number, region)
-            first = self._ids[number]
-            reached = _only_output(region)
-            entry = region.outputs[reached] if reached < len(region.outputs) else None
-            for place, op in enumerate(region.ops):
-                inner = _inner_node(first + place, op, names, node)
-                if place == 0:
-                    inner = inner._replace(saved_bytes=node.saved_bytes, seconds=node.seconds)
-                if entry is not None and place == entry[0]:
-                    inner = inner._replace(
-                        kind=node.kind, grad_norm=node.grad_norm, grad_max=node.grad_max, nonfinite=node.nonfinite
-                    )
-                yield inner
+            else:
+                yield from self._inner_nodes(number, region, node)
+
+    def _inner_nodes(self, number: int, region: Region, box: Node) -> Iterator[Node]:
+        names = self._names(number, region)
+        reached = _only_output(region)
+        entry = region.outputs[reached] if reached < len(region.outputs) else None
+        for place, op in enumerate(region.ops):
+            inner = _inner_node(self._ids[number] + place, op, names, box)
+            if place == 0:
+                inner = inner._replace(saved_bytes=box.saved_bytes, seconds=box.seconds)
+            if entry is not None and place == entry[0]:
+                inner = inner._replace(
+                    kind=box.kind, grad_norm=box.grad_norm, grad_max=box.grad_max, nonfinite=box.nonfinite
+                )
+            yield inner
 
     def _names(self, number: int, region: Region) -> dict[str, str]:
         """The program's name of each root module that the compiler has a name for, learned from parameters."""
