@@ -213,9 +213,9 @@ SAMPLES = (
 """Recorded now and then, per parameter. `weight_norm` and `update_norm` are taken at optimizer steps (before the step,
 of the real change); `dead_units` of `units` got exactly zero gradient over the whole window that ends at the backward;
 `identical_rows` is the share of neighbouring rows of the gradient that are equal in every backward of the window, 1
-where all rows are. `dead_columns` of `columns` and `identical_columns` say the same of columns, which are the units where
-a program multiplies by the weight from the right; layers of torch's own have none of them. `subnormal` is the share
-of non-zero elements below the dtype's smallest normal number."""
+where all rows are. `dead_columns` of `columns` and `identical_columns` say the same of columns, which are the units
+where a program multiplies by the weight from the right; layers of torch's own have none of them. `subnormal` is the
+share of non-zero elements below the dtype's smallest normal number."""
 
 
 class LoopKind(IntEnum):
