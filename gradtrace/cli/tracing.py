@@ -154,9 +154,9 @@ class TracedProgram:
             name = "" if len(traces) == 1 else f"{trace.path.name}: "
             for line in summary(findings, trace.backwards):
                 _say(f"{name}{line}")
-        still = {(finding.code, finding.where.parameter) for findings in found for finding in findings}
+        still = [finding for findings in found for finding in findings]
         for finding in self._announced:
-            if (finding.code, finding.where.parameter) not in still:
+            if not any(_is_same(finding, other) for other in still):
                 _say(f"{finding.code} {finding.name}, found while it ran, does not hold for the whole run")
         _say(f"next: {self._next(traces)}")
 
@@ -167,6 +167,14 @@ class TracedProgram:
         if len(names) == 1:
             return f"gradtrace show {names[0]}"
         return f"gradtrace check {' '.join(names[:_SHOWN])}" + (" ..." if len(names) > _SHOWN else "")
+
+
+def _is_same(early: Finding, late: Finding) -> bool:
+    """Whether a finding that arose while the program ran is one of the whole run: a root module that came up later has
+    put its variable's name in front of the parameter's."""
+    before, after = early.where.parameter, late.where.parameter
+    renamed = before is not None and after is not None and after.endswith(f".{before}")
+    return early.code == late.code and (before == after or renamed)
 
 
 def _is_launched() -> bool:

@@ -190,3 +190,25 @@ def test_what_cannot_be_resumed_is_said_once_and_the_program_runs(train, tmp_pat
     (line,) = done.stderr.splitlines()
     assert line.startswith("gradtrace: not tracing: ")
     assert "is damaged" in line
+
+
+SECOND = """
+
+other = Cut()
+optimizer = torch.optim.SGD(other.parameters(), lr=0.01)
+for step in range(6):
+    optimizer.zero_grad()
+    other.second(other.first(torch.randn(4, 3))).pow(2).mean().backward()
+    optimizer.step()
+"""
+
+
+def test_a_finding_that_got_a_longer_name_is_not_said_to_be_gone(train, tmp_path):
+    """A second root module puts the variable's name in front of what was found before."""
+    with (tmp_path / "train.py").open("a") as script:
+        script.write(SECOND)
+    done = train("cut")
+    early, late = (text in done.stderr for text in (" reaches first.weight", " reaches model.first.weight"))
+    assert early, done.stderr
+    assert late, done.stderr
+    assert "does not hold" not in done.stderr
