@@ -66,6 +66,7 @@ class ModuleWatch:
         self._stack: list[_Open] = []
         self._thread = threading.get_ident()
         self._names: dict[int, tuple[weakref.ref[nn.Module], str, str]] = {}
+        self._naming = registry.naming
         self.calls: list[ModuleCall] = []
         self._starts: list[int] = []
         self._ends: list[int] = []
@@ -151,6 +152,8 @@ class ModuleWatch:
                 return
 
     def _name(self, module: nn.Module) -> tuple[str, str]:
+        if self._naming != self._registry.naming:
+            self._rename()
         known = self._names.get(id(module))
         if known is not None and known[0]() is module:
             return known[1:]
@@ -161,10 +164,24 @@ class ModuleWatch:
                     self._registry.adopt(module, caller)
             else:
                 self._registry.discover(module, self._sites.user_frame(sys._getframe(2)))
-            self._names.clear()
+            self._rename()
         name, kind = self._registry.module_name(module), type(module).__name__
         self._names[id(module)] = (weakref.ref(module), name, kind)
         return name, kind
+
+    def _rename(self) -> None:
+        """Give the calls noted so far the names that their modules have from now on: with a second root module all get
+        their root's in front."""
+        self._naming = self._registry.naming
+        known, self._names = self._names, {}
+        names = {
+            name: self._registry.module_name(module)
+            for held, name, _ in known.values()
+            if (module := held()) is not None
+        }
+        if any(name != now for name, now in names.items()):
+            self.calls = [call._replace(module=names.get(call.module, call.module)) for call in self.calls]
+            self._counts = {names.get(name, name): count for name, count in self._counts.items()}
 
     def owners(self, sequences: NDArray[np.int64]) -> NDArray[np.int64]:
         """For each sequence number the index into `calls` of the innermost call that made it, -1 for none."""

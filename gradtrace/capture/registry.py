@@ -52,6 +52,8 @@ class Registry:
         self._grad_calls: dict[str, int] = {}
         self._training: dict[str, bool] = {}
         self.changed = True
+        self.naming = 0
+        """Goes up whenever names may have changed."""
         self.optimizers = Optimizers(self)
 
     # ---- parameters
@@ -169,6 +171,7 @@ class Registry:
         self._forget_dead()
         inside = {id(child) for child in module.modules()}
         self._roots = [root for root in self._roots if (known := root.reference()) is None or id(known) not in inside]
+        self.naming += 1
         root = Root(self._unique(name), module)
         self._roots.append(root)
         for path, child in module.named_modules():

@@ -6,8 +6,12 @@ from pathlib import Path
 
 import oracle
 import pytest
+import torch
 import traced_zoo
 import zoo
+from torch import nn
+
+import gradtrace
 
 FUNCTORCH = {"functional_transforms"}
 """Inside a transform of torch.func tensors stand for many values; those backwards are let through unrecorded."""
@@ -35,3 +39,16 @@ def test_nodes_and_edges_are_those_of_an_independent_walk(name: str, tmp_path: P
     numbered = dict(zip(sorted(outer + raised), walks, strict=True))
     for number in outer:
         assert oracle.walked_snapshot(recording.snapshot(number)) == numbered[number]
+
+
+def test_modules_have_their_root_in_front_once_there_are_two(tmp_path: Path) -> None:
+    """Also those whose names were noted before the second root came up: by the optimizer that holds it, here."""
+    encoder, decoder = nn.Sequential(nn.Linear(4, 8), nn.Tanh()), nn.Sequential(nn.Linear(8, 1))
+    with gradtrace.trace(out=tmp_path / "t.gradtrace", graph="all", on_finding="ignore") as trace:
+        torch.optim.SGD(encoder.parameters(), lr=0.1).zero_grad()
+        encoder(torch.randn(3, 4)).sum().backward()
+        torch.optim.SGD([*encoder.parameters(), *decoder.parameters()], lr=0.1).zero_grad()
+        decoder(encoder(torch.randn(3, 4))).sum().backward()
+    for backward, roots in ((1, {"encoder"}), (2, {"encoder", "decoder"})):
+        modules = {data["module"] for _, data in trace.graph(backward).nodes(data=True) if data["module"]}
+        assert {module.split(".")[0] for module in modules} == roots
