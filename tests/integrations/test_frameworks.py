@@ -234,8 +234,9 @@ class TestAccelerate:
     @pytest.fixture
     def accelerate(self, hooks_before):
         accelerate = pytest.importorskip("accelerate")
-        from accelerate.state import AcceleratorState
+        from accelerate.state import AcceleratorState, GradientState
 
+        GradientState._reset_state()  # a Trainer leaves its data loader in it, whose end ends every accumulation
         yield accelerate
         AcceleratorState._reset_state(reset_partial_state=True)
 
