@@ -985,6 +985,48 @@ def gradients_set_by_hand() -> Program:
 
 
 @awkward()
+def weights_moved_by_hand() -> Program:
+    """Gradient descent without an optimizer, which clears the gradients at every other step."""
+    model = mlp()
+
+    def step(number: int) -> Tensor:
+        x, y = batch()
+        loss = functional.mse_loss(model(x), y)
+        loss.backward()
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.sub_(0.01 * parameter.grad)
+        if number % 2:
+            model.zero_grad()
+        return loss
+
+    return Program(step, [model], [])
+
+
+@awkward()
+def leaves_of_computed_values() -> Program:
+    """What `nn.Parameter` and an assignment take over has no history, though it was computed."""
+    model = mlp()
+    optimizer = torch.optim.SGD(model.parameters(), 0.05)
+
+    def step(number: int) -> Tensor:
+        x, y = batch()
+        optimizer.zero_grad()
+        output = model(x)
+        shift = nn.Parameter(output.mean(0).detach())
+        gate = nn.Parameter(output.std(0))
+        gate.data = output.mean(0) + 1
+        with torch.no_grad():
+            shift.copy_(0.5 * output.mean(0))
+        loss = functional.mse_loss(output * gate + shift, y)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return Program(step, [model], [optimizer])
+
+
+@awkward()
 def empty_parameter_group() -> Program:
     model = mlp()
     groups = [

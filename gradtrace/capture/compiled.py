@@ -120,11 +120,11 @@ class CompiledRegions:
 
         def call_backend(output: Any, graph_module: Any, *args: Any, **kwargs: Any) -> Any:
             alive = regions()
-            region = None if alive is None else alive._read(graph_module)
+            region = None if alive is None else alive._tried(read_region, graph_module, alive._sites)
             before = private.compiled_functions()
             result = original(output, graph_module, *args, **kwargs)
             if alive is not None and region is not None:
-                alive._keep(region, private.compiled_functions() - before)
+                alive._tried(alive._keep, region, private.compiled_functions() - before)
             return result
 
         return call_backend
@@ -133,9 +133,10 @@ class CompiledRegions:
         if len(made) == 1:
             self._regions[made.pop()] = region
 
-    def _read(self, graph_module: Any) -> Region | None:
+    def _tried(self, action: Callable[..., Region | None], *args: Any) -> Region | None:
+        """What `action` gives; its fault must not reach the program's compiler."""
         try:
-            return read_region(graph_module, self._sites)
+            return action(*args)
         except Exception as error:  # of a compiler that has changed: the region stays a box
             self._unread = f"{type(error).__name__}: {error}"
             return None

@@ -172,7 +172,7 @@ def _entering(original: Any, journal: Journal) -> Any:
         tensor = original(array)
         alive = watching()
         if alive is not None and not alive.passive:
-            alive.cuts.note_entry(tensor)
+            _noted(alive, alive.cuts.note_entry, tensor)
         return tensor
 
     return from_numpy
@@ -185,7 +185,15 @@ def _making(original: Any, journal: Journal) -> Any:
         parameter = original.__get__(None, cls)(cls, data, *args, **kwargs)
         alive = watching()
         if alive is not None and not alive.passive and isinstance(data, torch.Tensor):
-            alive.cuts.note_parameter(data, parameter, sys._getframe(1))
+            _noted(alive, alive.cuts.note_parameter, data, parameter, sys._getframe(1))
         return parameter
 
     return staticmethod(new)
+
+
+def _noted(journal: Journal, action: Callable[..., None], *args: Any) -> None:
+    """Note something; a fault of ours must not reach the program, so the tracer gives up at the next backward."""
+    try:
+        action(*args)
+    except Exception as error:  # kept for the tracer, which reports it and disarms
+        journal.failed = error
