@@ -131,9 +131,8 @@ OFF_COURSE = {
     ("_Finder", "_is_deliberate"),
     ("_Finder", "follow_saved"),
 }
-"""What the course does not pass through: accelerators, clipping by value, weights moved by hand late in a
-program, deep graphs,
-sharded parameters, ..."""
+"""What the course does not pass through: accelerators, clipping by value, weights moved by hand late in a program, deep
+graphs, sharded parameters, ..."""
 
 
 def _entries() -> list[tuple[type, str]]:
