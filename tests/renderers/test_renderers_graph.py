@@ -255,7 +255,7 @@ def test_illnesses_differ_in_greyscale_or_in_line_style():
 
 def test_model_explorer_gets_one_node_each_with_its_layers():
     graph = graph_of(tape.transformer, 2)
-    (collection,) = json.loads(render_graph(graph, format="model_explorer"))
+    collection = json.loads(render_graph(graph, format="model_explorer"))
     nodes = collection["graphs"][0]["nodes"]
     assert len(nodes) == len(graph)
     assert sum(len(node["incomingEdges"]) for node in nodes) == graph.number_of_edges()

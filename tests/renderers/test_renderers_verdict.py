@@ -171,7 +171,7 @@ def test_modules_and_a_budget_of_boxes():
 
 def test_model_explorer_loads_gradients_as_node_data():
     graph = to_networkx(tape.poisoned())
-    (collection,) = json.loads(render_graph(graph, format="model_explorer"))
+    collection = json.loads(render_graph(graph, format="model_explorer"))
     shown = collection["graphs"][0]
     (data,) = [json.loads(render_graph(graph, format="model_explorer_data"))[shown["id"]]]
     assert set(data["results"]) == {node["id"] for node in shown["nodes"]}

@@ -18,7 +18,7 @@ def to_model_explorer(graph: Graph) -> str:
     """One graph in one collection; the gradient's way is kept, so edges run from the loss to the parameters."""
     graph = with_health(graph)
     nodes = [_node(graph, node) for node in graph]
-    return json.dumps([{"label": "gradtrace", "graphs": [{"id": _name(graph), "nodes": nodes}]}], indent=1) + "\n"
+    return json.dumps({"label": "gradtrace", "graphs": [{"id": _name(graph), "nodes": nodes}]}, indent=1) + "\n"
 
 
 def _name(graph: Graph) -> str:
