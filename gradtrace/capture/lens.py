@@ -58,7 +58,7 @@ class Lens:
         undo.append(self.regions.remove)
         self.regions.install()
         undo.append(private.before_compiling(self._telling()))
-        if private.has_compiled_frames():
+        if private.has_compiled_frames() or private.compiles_unannounced():
             self.found_compiled()
 
     @property

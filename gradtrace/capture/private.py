@@ -241,9 +241,18 @@ def never_compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, or where `torch.compile` was called one that the compiler neither compiles nor looks into, which
     costs some microseconds a call."""
     disable = getattr(sys.modules.get("torch._dynamo"), "disable", None)
+    return function if disable is None or not _compile_was_called() else disable(function)
+
+
+def compiles_unannounced() -> bool:
+    """Whether `torch.compile` was called, on a torch that takes note of function modes before it tells that it begins:
+    2.6 does, 2.13 does not, those between are not known."""
+    return torch.__version__ < "2.13" and "torch._dynamo" in sys.modules and _compile_was_called()
+
+
+def _compile_was_called() -> bool:
     backends = getattr(sys.modules.get("torch._dynamo.eval_frame"), "cached_backends", None)
-    is_idle = backends is not None and not any(map(callable, backends.values()))
-    return function if disable is None or is_idle else disable(function)
+    return backends is None or any(map(callable, backends.values()))
 
 
 def before_compiling(then: Callable[[], None]) -> Callable[[], None]:
