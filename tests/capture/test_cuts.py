@@ -59,6 +59,17 @@ def _line_of(function: Callable[..., Any]) -> int:
     return next(number for number in range(first, first + 9) if lines[number - 1].endswith("# here"))
 
 
+def _trained(model: nn.Module, folder: Path) -> gradtrace.Trace:
+    """The trace of four steps."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with gradtrace.trace(model, out=folder / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(4):
+            optimizer.zero_grad()
+            model(torch.randn(3, 4)).square().sum().backward()
+            optimizer.step()
+    return trace
+
+
 @pytest.mark.parametrize(
     ("put", "call"),
     [(_new_leaf, "Parameter"), (_assigned, "data="), (_copied, "no_grad"), (_by_torch, "data"), (_in_part, "data")],
@@ -67,13 +78,7 @@ def test_the_line_that_hands_no_gradient_back_is_named(
     tmp_path: Path, put: Callable[[nn.Linear, Tensor], Tensor | None], call: str
 ) -> None:
     torch.manual_seed(0)
-    model = Hyper(put)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
-        for _ in range(4):
-            optimizer.zero_grad()
-            model(torch.randn(3, 4)).square().sum().backward()
-            optimizer.step()
+    trace = _trained(Hyper(put), tmp_path)
     (finding,) = [each for each in trace.findings if "hyper.weight" in each.parameters]
     assert (finding.code, finding.where.op) == ("GT301", call)
     assert finding.where.source is not None
@@ -87,13 +92,7 @@ def test_a_pasted_value_that_keeps_its_graph_is_no_cut(tmp_path: Path) -> None:
         buffer[:, :2] = weight[:, :2]
         return buffer + main.weight
 
-    model = Hyper(put)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
-    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
-        for _ in range(4):
-            optimizer.zero_grad()
-            model(torch.randn(3, 4)).square().sum().backward()
-            optimizer.step()
+    trace = _trained(Hyper(put), tmp_path)
     assert not trace.recording().events("cut")
 
 
