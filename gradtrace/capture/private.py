@@ -28,16 +28,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 import torch.autograd.graph as autograd_graph
 import torch.overrides
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 Node = Any
 """An autograd node. torch gives C++ nodes no common Python type that a checker could use."""
@@ -393,15 +389,3 @@ def without_grad() -> Iterator[None]:
         yield
     finally:
         torch._C._set_grad_enabled(previous)
-
-
-def segment_statistics(flat: NDArray[Any], offsets: NDArray[np.int64], sizes: NDArray[Any]) -> NDArray[np.float32]:
-    """L2 norm, largest absolute value and share of zeros of each segment of a 1-D array, shape (3, segments)."""
-    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-        magnitude = np.abs(flat)
-        largest = np.maximum.reduceat(magnitude, offsets)
-        zeros = np.add.reduceat(magnitude == 0, offsets, dtype=np.int64) / sizes
-        squares = magnitude.astype(np.float64)
-        squares *= squares
-        norms = np.sqrt(np.add.reduceat(squares, offsets))
-        return np.stack([norms, largest, zeros]).astype(np.float32)

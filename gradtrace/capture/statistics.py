@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -189,7 +189,7 @@ def _segment_statistics(segments: _Segments, gradients: list[Tensor]) -> NDArray
     flat = private.flatten(tensors)
     if flat.dtype is torch.bfloat16 or flat.dtype is torch.float16:
         flat = flat.float()
-    return private.segment_statistics(flat.numpy(), segments.offsets, segments.sizes)
+    return _by_segment(flat.numpy(), segments.offsets, segments.sizes)
 
 
 def _large(row: Row, numbered: list[tuple[int, Tensor]], zeros: bool) -> None:
@@ -237,3 +237,15 @@ def _on_device(row: Row, numbered: list[tuple[int, Tensor]]) -> None:
         row.put_device(
             np.array([number for number, _ in group]), torch.stack([torch.stack(norms(gradients)), torch.stack(maxima)])
         )
+
+
+def _by_segment(flat: NDArray[Any], offsets: NDArray[np.int64], sizes: NDArray[Any]) -> NDArray[np.float32]:
+    """L2 norm, largest absolute value and share of zeros of each segment of a 1-D array, shape (3, segments)."""
+    with np.errstate(over="ignore", invalid="ignore", under="ignore"):
+        magnitude = np.abs(flat)
+        largest = np.maximum.reduceat(magnitude, offsets)
+        zeros = np.add.reduceat(magnitude == 0, offsets, dtype=np.int64) / sizes
+        squares = magnitude.astype(np.float64)
+        squares *= squares
+        norms = np.sqrt(np.add.reduceat(squares, offsets))
+        return np.stack([norms, largest, zeros]).astype(np.float32)
