@@ -228,7 +228,7 @@ def _op(node: private.Node, owner: Any, sites: SiteTable) -> Op:
     frames = _FRAME.findall((owner.meta.get("stack_trace") or "") if owner is not None else "")
     return Op(
         type(node).__name__,
-        module,
+        module and _STEP.sub(r".\1", module),  # torch 2.6 writes `_modules['encoder']` for `encoder`
         kind,
         sites.of_stack([(file, int(line), function) for file, line, function in frames]),
         _shape(metadata[0].shape) if metadata else None,
