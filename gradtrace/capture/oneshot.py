@@ -12,6 +12,7 @@ from gradtrace.capture.build import Builder
 from gradtrace.capture.registry import Registry
 from gradtrace.capture.sites import SiteTable
 from gradtrace.capture.walk import LiveGraph
+from gradtrace.collector import paused_collector
 from gradtrace.errors import GradtraceError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def tensors_of(output: Any) -> list[Tensor]:
     return [tensor for tensor in found if tensor.requires_grad]
 
 
+@paused_collector()
 def snapshot(output: Any, model: nn.Module | Iterable[nn.Module] | None = None) -> Snapshot:
     """The graph behind `output` as plain data. Raises GradtraceError where there is none."""
     roots = tensors_of(output)

@@ -79,7 +79,7 @@ def output_metadata(node: Node) -> tuple[tuple[int, ...], torch.dtype, torch.dev
 def plain_shape(owner: Any) -> tuple[int, ...] | None:
     """The `shape` of a tensor or of a node's metadata; None for a nested tensor, whose rows differ in length."""
     try:
-        return tuple(map(int, owner.shape))
+        return tuple([int(size) for size in owner.shape])
     except (RuntimeError, TypeError, AttributeError):  # by layout: no shape at all, or a size that is no number
         return None
 

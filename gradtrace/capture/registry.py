@@ -169,12 +169,13 @@ class Registry:
         """Register a root module with all its submodules and parameters."""
         module = unwrap(module)
         self._forget_dead()
-        inside = {id(child) for child in module.modules()}
+        named = list(module.named_modules())
+        inside = {id(child) for _, child in named}
         self._roots = [root for root in self._roots if (known := root.reference()) is None or id(known) not in inside]
         self.naming += 1
         root = Root(self._unique(name), module)
         self._roots.append(root)
-        for path, child in module.named_modules():
+        for path, child in named:
             self._modules[id(child)] = (weakref.ref(child), path, root)
         self._add_parameters(module, root)
         self.changed = self.changed or root.has_parameters
@@ -197,19 +198,20 @@ class Registry:
         for each in self.roots():
             for shard, whole in distributed.unsharded(each):
                 self._stands_in(whole, shard)
-        for inner, parameter in module.named_parameters(remove_duplicate=False):
-            path = _joined(prefix, inner)
-            number = self.number(parameter)
-            if number is None:
-                number = self._add_leaf(parameter, path, root, "parameter")
-            leaf = self._leaves[number]
-            if number in renamed:
-                leaf.aliases.append(path)
-                continue
-            renamed.add(number)
-            leaf.local, leaf.root, leaf.kind, leaf.aliases = path, root, "parameter", []
-            leaf.module = path.rpartition(".")[0]
-            leaf.module_type = type(module.get_submodule(inner.rpartition(".")[0])).__name__
+        for inner, owner in module.named_modules(remove_duplicate=False):
+            place = _joined(prefix, inner)
+            for name, parameter in owner.named_parameters(recurse=False, remove_duplicate=False):
+                path = _joined(place, name)
+                number = self.number(parameter)
+                if number is None:
+                    number = self._add_leaf(parameter, path, root, "parameter")
+                leaf = self._leaves[number]
+                if number in renamed:
+                    leaf.aliases.append(path)
+                    continue
+                renamed.add(number)
+                leaf.local, leaf.root, leaf.kind, leaf.aliases = path, root, "parameter", []
+                leaf.module, leaf.module_type = place, type(owner).__name__
 
     def discover(self, module: nn.Module, frame: FrameType | None) -> None:
         """Register the root that a module called at top level belongs to, named by the variable that holds it."""
