@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from gradtrace.collector import paused_collector
 from gradtrace.errors import GradtraceError, MissingToolError
 from gradtrace.model import Finding
 from gradtrace.store.folder import open_any
@@ -135,6 +136,7 @@ class Trace:
         """What is wrong with the run: root causes once, what to fix first at the head."""
         return self.diagnose()
 
+    @paused_collector()
     def diagnose(
         self,
         *,
@@ -200,6 +202,7 @@ class Trace:
             raise GradtraceError(f"{out}: cannot be written ({error.strerror}); choose another file") from error
         return out
 
+    @paused_collector()
     def draw(
         self,
         backward: int = -1,

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from gradtrace.graphs.copies import copied
 from gradtrace.graphs.infer import infer_modules
 from gradtrace.graphs.modules import forward_order, lineage
 from gradtrace.graphs.order import topological
@@ -46,7 +47,7 @@ def compare(first: Graph, second: Graph) -> Comparison:
     old, new = _keys(first), _keys(second)
     offset = max(second, default=-1) + 1
     place = {node: new[key] if key in new else offset + index for index, (key, node) in enumerate(old.items())}
-    graph = second.copy()
+    graph = copied(second)
     for key, node in new.items():
         graph.nodes[node].update(
             _change(first.nodes[old[key]], second.nodes[node]) if key in old else {"change": "added"}
@@ -66,7 +67,7 @@ def _alike_known(*graphs: Graph) -> tuple[Graph, ...]:
 
 
 def _blind(graph: Graph) -> Graph:
-    result: Graph = graph.copy()
+    result = copied(graph)
     result.graph["complete"] = False
     for facts in result.nodes.values():
         if facts.get("kind") not in LEAVES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from gradtrace.errors import GradtraceError
+from gradtrace.graphs.copies import copied, restricted
 from gradtrace.graphs.types import LEAVES, Facts, Graph, op_name
 from gradtrace.model import Finding, Where
 
@@ -19,7 +20,7 @@ def focus(graph: Graph, module: str) -> Graph:
         known = sorted({path.partition(".")[0] for _, path in graph.nodes(data="module") if path})
         raise GradtraceError(f"the graph has no module {module!r}; the outermost ones are {', '.join(known) or 'none'}")
     border = {end for node in inside for end in (*graph.predecessors(node), *graph.successors(node))} - inside
-    result = _restrict(graph, inside | border)
+    result = restricted(graph, inside | border)
     result.remove_edges_from([edge for edge in result.edges if edge[0] not in inside and edge[1] not in inside])
     for node in border:
         if result.nodes[node].get("kind") not in (*LEAVES, "unreached"):
@@ -31,25 +32,10 @@ def _belongs(path: str | None, module: str) -> bool:
     return path is not None and (path == module or path.startswith(module + "."))
 
 
-def _restrict(graph: Graph, nodes: Iterable[int]) -> Graph:
-    """The part of `graph` on `nodes`, as a copy."""
-    kept = set(nodes)
-    result = Graph()
-    result.graph.update(graph.graph)
-    result.graph["roots"] = tuple(root for root in graph.graph.get("roots", ()) if root in kept)
-    result.add_nodes_from((node, dict(facts)) for node, facts in graph.nodes(data=True) if node in kept)
-    result.add_edges_from(
-        (source, target, key, dict(facts))
-        for source, target, key, facts in graph.edges(keys=True, data=True)
-        if source in kept and target in kept
-    )
-    return result
-
-
 def between(graph: Graph, sources: Iterable[int], targets: Iterable[int]) -> Graph:
     """The part of `graph` that lies on a way from one of `sources` to one of `targets`."""
     ahead = _reach(sources, graph.successors)
-    return _restrict(graph, ahead & _reach(targets, graph.predecessors))
+    return restricted(graph, ahead & _reach(targets, graph.predecessors))
 
 
 def _reach(starts: Iterable[int], step: Callable[[int], Iterable[int]]) -> set[int]:
@@ -75,7 +61,7 @@ def around(graph: Graph, findings: Sequence[Finding], hops: int = 2) -> Graph:
         for _ in range(hops):
             rim = {end for node in rim for end in step(node)}
             kept |= rim
-    return _restrict(marked, kept | _ways_down(marked, places))
+    return restricted(marked, kept | _ways_down(marked, places))
 
 
 def _ways_down(graph: Graph, places: Iterable[int]) -> set[int]:
@@ -98,14 +84,19 @@ def _ways_down(graph: Graph, places: Iterable[int]) -> set[int]:
 
 def mark(graph: Graph, findings: Sequence[Finding]) -> Graph:
     """A copy of `graph` whose nodes carry `findings`, the codes of what was found there (a tuple, empty for most)."""
+    result = copied(graph)
+    add_marks(result, findings)
+    return result
+
+
+def add_marks(graph: Graph, findings: Sequence[Finding]) -> None:
+    """What `mark` does, to `graph` itself."""
     codes: dict[int, list[str]] = {}
     for finding in findings:
         for node in locate(graph, finding.where):
             codes.setdefault(node, []).append(finding.code)
-    result = _restrict(graph, graph)
-    for node, facts in result.nodes(data=True):
+    for node, facts in graph.nodes(data=True):
         facts["findings"] = tuple(dict.fromkeys((*facts.get("findings", ()), *codes.get(node, ()))))
-    return result
 
 
 def locate(graph: Graph, where: Where) -> list[int]:

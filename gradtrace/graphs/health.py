@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from gradtrace.collector import paused_collector
+from gradtrace.graphs.copies import copied
 from gradtrace.graphs.onset import find_onsets
 from gradtrace.graphs.types import INPUTS, LEAVES, PARAMETERS, Facts, Graph, is_view
 
@@ -71,9 +72,18 @@ def _norms_from_root(graph: Graph) -> Iterable[float]:
         queue.extend(fresh)
 
 
-@paused_collector()
 def with_health(graph: Graph) -> Graph:
-    """A copy of `graph` whose nodes and edges carry `health`, and the graph `level`; `graph` itself where it has them.
+    """A copy of `graph` that went through `add_health`; `graph` itself where it did before."""
+    if "level" in graph.graph:
+        return graph
+    result = copied(graph)
+    add_health(result)
+    return result
+
+
+@paused_collector()
+def add_health(graph: Graph) -> None:
+    """Give the nodes and edges of `graph` their `health`, and the graph its `level`; once is enough.
 
     A node at which an illness begins carries it as `onset`, and as `onset_gain` what that op alone makes of the
     gradient (None where the gradient fades little by little). Each edge to a parameter that several ops use carries the
@@ -83,23 +93,21 @@ def with_health(graph: Graph) -> Graph:
     of a normalisation is zero but for rounding, in a net that learns well.
     """
     if "level" in graph.graph:
-        return graph
+        return
     found = profile(graph)
-    result = graph.copy()
-    result.graph["level"] = found.level
-    for facts in result.nodes.values():
+    graph.graph["level"] = found.level
+    for _, facts in graph.nodes(data=True):
         facts["health"] = found.health(facts.get("grad_norm"), facts.get("nonfinite"))
-    for _, _, facts in result.edges(data=True):
+    for _, _, facts in graph.edges(data=True):
         facts["health"] = found.health(facts.get("grad_norm"))
-    _name_uses(result)
-    taken = tails(result, PARAMETERS)
-    ends = taken | tails(result, INPUTS)
-    _excuse(result, ends)
-    _count_handed_on(result, taken)
+    _name_uses(graph)
+    taken = tails(graph, PARAMETERS)
+    ends = taken | tails(graph, INPUTS)
+    _excuse(graph, ends)
+    _count_handed_on(graph, taken)
     if found.level is not None:
-        for node, onset in find_onsets(result, found.level, ends, taken).items():
-            result.nodes[node].update(onset=onset.health, onset_gain=onset.gain)
-    return result
+        for node, onset in find_onsets(graph, found.level, ends, taken).items():
+            graph.nodes[node].update(onset=onset.health, onset_gain=onset.gain)
 
 
 def _name_uses(graph: Graph) -> None:

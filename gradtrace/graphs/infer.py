@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from gradtrace.graphs.copies import copied
 from gradtrace.graphs.modules import forward_order, lineage, parent
 from gradtrace.graphs.order import topological
 from gradtrace.graphs.types import LEAVES, Graph, is_view
@@ -22,7 +23,7 @@ def infer_modules(graph: Graph) -> Graph:
     )
     if knows or not any(path for _, path in graph.nodes(data="module")):
         return graph
-    result = graph.copy()
+    result = copied(graph)
     types = {facts["module"]: facts.get("module_type") for facts in graph.nodes.values() if facts.get("module")}
     for node, path in _guesses(graph).items():
         result.nodes[node].update(module=path, module_type=types.get(path))

@@ -26,6 +26,18 @@ class Step(NamedTuple):
     node: int
 
 
+class Slope(NamedTuple):
+    """The largest fall and the largest rise on the way to a node."""
+
+    fall: Step
+    rise: Step
+
+    def extended(self, step: Step) -> Slope:
+        """With one more step at the end of the way."""
+        fall = step if step.decades > self.fall.decades else self.fall
+        return Slope(fall, step if step.decades < self.rise.decades else self.rise)
+
+
 class Onset(NamedTuple):
     """An illness that begins at a node. `gain` is what the op alone makes of the gradient; None where none is to blame
     alone, and for what is no number."""
@@ -52,12 +64,14 @@ def find_onsets(graph: Graph, level: float, ends: set[int], taken: set[int]) -> 
         return found
     gradual: dict[int, Onset] = {}
     parts = _ill_parts(graph, healths)
-    steepest = {falling: _steepest(graph, level, falling=falling) for falling in (True, False)}
+    order = topological(graph)
+    slopes = _slopes(graph, order, level)
     for source, target, facts in crossings:
         health = healths[target]
         if health == "vanishing" and taken and not _starves(graph, parts[target], taken):
             continue
-        step = _worst_step(graph, steepest, source, facts, level, falling=health == "vanishing")
+        slope = slopes[source].extended(_step(source, graph.nodes[source], facts, level))
+        step = slope.fall if health == "vanishing" else slope.rise
         if health == "nan":
             found[source] = Onset(health, None)
         elif health == "zero":
@@ -66,21 +80,14 @@ def find_onsets(graph: Graph, level: float, ends: set[int], taken: set[int]) -> 
             found.setdefault(step.node, Onset(health, 10.0**-step.decades))
         else:
             gradual[target] = Onset(health, None)
-    last = _last_into_largest(graph, parts, gradual)
+    last = _last_into_largest(order, parts, gradual)
     return found if last is None else {last: gradual[last], **found}
 
 
-def _worst_step(
-    graph: Graph, steepest: dict[bool, dict[int, Step]], source: int, facts: Facts, level: float, *, falling: bool
-) -> Step:
-    """The largest fall (or rise) on the way down to an edge and along it."""
-    return _worse(steepest[falling].get(source), _step(graph, source, facts, level), falling=falling)
-
-
-def _last_into_largest(graph: Graph, parts: Mapping[int, set[int]], entries: Collection[int]) -> int | None:
-    """Of nodes through which one enters ill parts of `graph`, the last that leads into the largest part."""
+def _last_into_largest(order: list[int], parts: Mapping[int, set[int]], entries: Collection[int]) -> int | None:
+    """Of nodes through which one enters ill parts, the last in `order` that leads into the largest part."""
     largest = max((parts[entry] for entry in entries), key=len, default=set())
-    return next((node for node in reversed(topological(graph)) if node in entries and node in largest), None)
+    return next((node for node in reversed(order) if node in entries and node in largest), None)
 
 
 def _ill_parts(graph: Graph, healths: Mapping[int, str]) -> dict[int, set[int]]:
@@ -118,34 +125,34 @@ def _crossings(graph: Graph, healths: dict[int, str], ends: set[int]) -> Iterato
             yield source, target, facts
 
 
-def _steepest(graph: Graph, level: float, *, falling: bool) -> dict[int, Step]:
-    """For each node the largest fall (or rise) on the way of most of the gradient to it."""
-    found: dict[int, Step] = {}
-    for node in topological(graph):
-        edges = [(source, facts) for source, _, facts in graph.in_edges(node, data=True)]
-        if edges:
-            source, facts = max(edges, key=lambda edge: _finite(edge[1].get("grad_norm")))
-            found[node] = _worse(found.get(source), _step(graph, source, facts, level), falling=falling)
+def _slopes(graph: Graph, order: list[int], level: float) -> dict[int, Slope]:
+    """For each node the slope of the way on which most of the gradient comes to it; `order` is topological."""
+    nodes, targets = dict(graph.nodes.data()), dict(graph.adjacency())
+    inflow: dict[int, tuple[float, int, Facts]] = {}
+    found: dict[int, Slope] = {}
+    for node in order:
+        found[node] = Slope(Step(0.0, node), Step(0.0, node))
+        if node in inflow:
+            _, source, facts = inflow[node]
+            found[node] = found[source].extended(_step(source, nodes[source], facts, level))
+        for target, edges in targets[node].items():
+            for facts in edges.values():
+                norm = _finite(facts.get("grad_norm"))
+                if target not in inflow or norm > inflow[target][0]:
+                    inflow[target] = norm, node, facts
     return found
 
 
-def _worse(before: Step | None, own: Step, *, falling: bool) -> Step:
-    """The larger fall (or rise) of two."""
-    if before is None:
-        return own
-    return max(before, own, key=lambda step: step.decades if falling else -step.decades)
-
-
-def _step(graph: Graph, source: int, facts: Facts, level: float) -> Step:
-    """What an op does to the gradient that goes along one edge.
+def _step(source: int, origin: Facts, facts: Facts, level: float) -> Step:
+    """What an op, with the facts `origin`, does to the gradient that goes along one edge.
 
     Above the level near the loss nothing is lost yet (a mean divides by what it averages). An op that deals its
     gradient out to many inputs (a stack, a concatenation) takes nothing from a part by making it a part.
     """
-    reached, handed_on = _finite(graph.nodes[source].get("grad_norm")), _finite(facts.get("grad_norm"))
+    reached, handed_on = _finite(origin.get("grad_norm")), _finite(facts.get("grad_norm"))
     if not reached or not handed_on:
         return Step(0.0, source)
-    whole, part = _size(graph.nodes[source]), _size(facts)
+    whole, part = _size(origin), _size(facts)
     if 0 < part < whole:
         handed_on = min(reached, handed_on * math.sqrt(whole / part))
     before, after = math.log10(reached), math.log10(handed_on)

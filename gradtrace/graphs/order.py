@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from gradtrace.graphs.types import Graph
 
 
 def topological(graph: Graph) -> list[int]:
     """Nodes so that edges run forward. Where a cycle stands in the way (a folded module called twice), the node that is
     waited for least is taken next, the smallest id among equals."""
-    waiting = {node: len(graph.pred[node]) for node in graph}
+    targets = dict(graph.adjacency())
+    waiting = _predecessors(targets)
+    blocked = _least_first(dict(waiting))
     ready = [node for node in reversed(list(graph)) if not waiting[node]]
-    order: list[int] = []
-    blocked = iter(sorted(graph, key=lambda node: (waiting[node], node)))
-    done: set[int] = set()
-    while len(order) < len(graph):
+    order: dict[int, None] = {}
+    while len(order) < len(targets):
         node = ready.pop() if ready else next(blocked)
-        if node in done:
+        if node in order:
             continue
-        done.add(node)
-        order.append(node)
-        for target in graph.adj[node]:
+        order[node] = None
+        for target in targets[node]:
             waiting[target] -= 1
             if not waiting[target]:
                 ready.append(target)
-    return order
+    return list(order)
+
+
+def _predecessors(targets: Mapping[int, Mapping[int, object]]) -> dict[int, int]:
+    """How many nodes lead to each."""
+    found = dict.fromkeys(targets, 0)
+    for ends in targets.values():
+        for end in ends:
+            found[end] += 1
+    return found
+
+
+def _least_first(waiting: Mapping[int, int]) -> Iterator[int]:
+    """Sorted when the first is asked for, which is never where there is no cycle."""
+    yield from sorted(waiting, key=lambda node: (waiting[node], node))
 
 
 def layers(graph: Graph) -> dict[int, int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
+from gradtrace.graphs.copies import copied
 from gradtrace.graphs.modules import lineage, local_name, parent
 from gradtrace.graphs.types import Graph
 from gradtrace.model import Source
@@ -39,7 +40,7 @@ def add_unreached(graph: Graph, parts: Sequence[Unreached]) -> Graph:
     """
     if not parts:
         return graph
-    result = graph.copy()
+    result = copied(graph)
     fresh = max(graph, default=-1) + 1
     for number, part in enumerate(parts, fresh):
         result.add_node(

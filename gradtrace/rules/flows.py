@@ -25,6 +25,7 @@ class Flows:
         self._recording = recording
         self._limits = limits
         self._layouts: dict[tuple[str, bool], Layout] = {}
+        self._flows: dict[int, Flow] = {}
 
     @cached_property
     def measured(self) -> list[Flow]:
@@ -48,6 +49,11 @@ class Flows:
         return [(flow.snapshot, flow.layout) for flow in map(self._flow, numbers)]
 
     def _flow(self, backward: int) -> Flow:
+        if backward not in self._flows:
+            self._flows[backward] = self._read_flow(backward)
+        return self._flows[backward]
+
+    def _read_flow(self, backward: int) -> Flow:
         snapshot = self._recording.snapshot(backward)
         key = (snapshot.structure, snapshot.complete)
         if key not in self._layouts:

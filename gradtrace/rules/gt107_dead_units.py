@@ -129,11 +129,11 @@ def _by_windows(run: Run, leaf: Parameter, axis: int) -> _Seen | None:
 def _by_batches(run: Run, leaf: Parameter, layouts: list[Layout]) -> _Seen | None:
     """From the zeros in the bias's gradient, one a unit: units that no sample of a batch switched on."""
     limits = run.thresholds.units
-    bias = next(
-        (other for other in run.parameters if other.module == leaf.module and other.shape == leaf.shape[:1]), None
-    )
+    if leaf.module is None or len(run.rows) < limits.batches:
+        return None
+    bias = next((other for other in run.by_module[leaf.module] if other.shape == leaf.shape[:1]), None)
     samples = min((_samples(leaf, layout) for layout in layouts if leaf.name in layout.leaves), default=0)
-    if bias is None or leaf.module is None or samples < limits.samples or len(run.rows) < limits.batches:
+    if bias is None or samples < limits.samples:
         return None
     zeros = run.recording.statistic("zeros", -_RECENT)[:, bias.id]
     got = run.got[-_RECENT:, bias.id]

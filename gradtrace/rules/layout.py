@@ -6,6 +6,7 @@ comes from; its producers are those that it passes gradient on to.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from functools import cached_property
 
@@ -45,7 +46,7 @@ def is_view(op: str) -> bool:
 
 def numel(shape: tuple[int, ...] | None) -> int | None:
     """Elements of a shape."""
-    return None if shape is None else int(np.prod(shape, dtype=np.int64))
+    return None if shape is None else math.prod(shape)
 
 
 class Layout:

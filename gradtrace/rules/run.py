@@ -54,6 +54,14 @@ class Run:
         return [optimizer for optimizer in self.recording.optimizers if self.protocol.step_count(optimizer.id)]
 
     @cached_property
+    def by_module(self) -> dict[str | None, list[Parameter]]:
+        """The parameters of each module."""
+        found: dict[str | None, list[Parameter]] = {}
+        for leaf in self.parameters:
+            found.setdefault(leaf.module, []).append(leaf)
+        return found
+
+    @cached_property
     def owners(self) -> dict[int, list[Optimizer]]:
         """The stepping optimizers of each leaf that has one."""
         owners: dict[int, list[Optimizer]] = {}

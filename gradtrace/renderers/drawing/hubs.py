@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gradtrace.graphs.copies import copied
 from gradtrace.graphs.order import layers
 from gradtrace.graphs.types import LEAVES, Graph
 
@@ -19,7 +20,7 @@ def split_hubs(graph: Graph) -> Graph:
     nearest use.
     """
     layer = layers(graph)
-    result = graph.copy()
+    result = copied(graph)
     fresh = max(graph, default=0) + 1
     for hub, facts in graph.nodes(data=True):
         uses = sorted(graph.predecessors(hub), key=lambda node: layer[node])

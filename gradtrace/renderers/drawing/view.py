@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gradtrace.errors import GradtraceError
-from gradtrace.graphs.focus import focus, mark
+from gradtrace.graphs.copies import copied
+from gradtrace.graphs.focus import add_marks, focus
 from gradtrace.graphs.fold import BUDGET, fold
-from gradtrace.graphs.health import with_health
+from gradtrace.graphs.health import add_health
 from gradtrace.graphs.infer import infer_modules
 from gradtrace.graphs.modules import depth_of, parent
 from gradtrace.graphs.paths import paths
@@ -36,9 +37,11 @@ class View:
 
     def cut(self, graph: Graph) -> Graph:
         """The part of `graph` that is looked at, with health and findings, not yet folded."""
-        part = add_unreached(with_health(infer_modules(graph)), self.unreached)
+        part = copied(infer_modules(graph))
+        add_health(part)
+        part = add_unreached(part, self.unreached)
         if self.findings:
-            part = mark(part, self.findings)
+            add_marks(part, self.findings)
         if self.focus is not None:
             part = focus(part, self.focus)
             part.graph["view"] = self.focus
