@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from gradtrace.capture.registry import Registry
     from gradtrace.capture.running import Running
 
-ZEROS_EVERY = 10
-"""Zeros of tensors too large for the flat buffer are counted at the first backwards and then at every tenth."""
+DEVICE_ZEROS_EVERY = 10
+"""Zeros on an accelerator are counted at the first backwards and then at every tenth."""
 
 
 class GradientReader:
@@ -78,9 +78,9 @@ class GradientReader:
 
     def measure(self, running: Running, numbers: list[int], gradients: list[Tensor]) -> Row:
         """The statistics of the gradients, and now and then what is sampled."""
-        zeros = running.armed or running.number % ZEROS_EVERY == 0
+        device_zeros = running.armed or running.number % DEVICE_ZEROS_EVERY == 0
         with private.without_grad():
-            row = self._meter.measure(len(self._registry), numbers, gradients, zeros)
+            row = self._meter.measure(len(self._registry), numbers, gradients, device_zeros)
             self._passing.complete(row, numbers)
             if running.kind == 0:
                 self._look_at_units(running.number, numbers, gradients)

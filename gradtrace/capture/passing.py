@@ -47,7 +47,7 @@ class PassingGradients:
             return
         try:
             with private.without_grad():
-                self._rows[number] = Meter().measure(1, [0], [tensor.grad], zeros=True)
+                self._rows[number] = Meter().measure(1, [0], [tensor.grad], device_zeros=True)
         except Exception as error:  # a fault of ours must not reach the program's backward
             self.failed = error
 
