@@ -143,5 +143,6 @@ def change_picture(recording: Recording, backward: int | None = None) -> Graph:
     if old is None or new is None:
         raise GradtraceError(f"the graph of backward {change.backward} was not stored; trace with graph='all'")
     result = compare(old, new).graph
+    result.graph["title"] = f"From backward {change.before} to backward {change.backward}"
     result.graph["view"] = str(change)
     return result

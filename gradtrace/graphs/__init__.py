@@ -3,7 +3,8 @@
 They compose: fold what was cut out, cut out of what was folded. None changes the graph that it is given.
 """
 
-from gradtrace.graphs.compare import Comparison, branches, compare
+from gradtrace.graphs.changes import branches, fold_changes
+from gradtrace.graphs.compare import Comparison, compare
 from gradtrace.graphs.convert import from_networkx, to_networkx
 from gradtrace.graphs.files import dump_graph, parse_graph, read_graph, write_graph
 from gradtrace.graphs.focus import around, between, focus, mark
@@ -29,6 +30,7 @@ __all__ = [
     "dump_graph",
     "focus",
     "fold",
+    "fold_changes",
     "from_networkx",
     "infer_modules",
     "mark",

@@ -6,11 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
 
 from gradtrace.graphs.copies import copied
 from gradtrace.graphs.infer import infer_modules
-from gradtrace.graphs.modules import forward_order, lineage
 from gradtrace.graphs.order import topological
 from gradtrace.graphs.types import LEAVES, Facts, Graph, op_name
 
@@ -120,32 +118,6 @@ def _decades(before: float | None, after: float | None) -> float:
     if not before or not after or not (math.isfinite(before) and math.isfinite(after)):
         return 0.0 if repr(before) == repr(after) else math.inf
     return abs(math.log10(after / before))
-
-
-def branches(graph: Graph, change: str) -> list[str]:
-    """The parts of a comparison's graph that were all "added" or all "removed", in words, along the forward pass.
-
-    Whole modules where there are such, else ops with their source lines.
-    """
-    changes: dict[str, set[str]] = {}
-    for facts in graph.nodes.values():
-        for path in lineage(facts.get("module") or ""):
-            changes.setdefault(path, set()).add(facts["change"])
-    whole = {path for path, kinds in changes.items() if kinds == {change}}
-    found: dict[str, None] = {}
-    for _, facts in sorted(graph.nodes(data=True), key=lambda item: forward_order(*item)):
-        if facts["change"] == change and facts.get("kind") not in LEAVES:
-            around = next((path for path in lineage(facts.get("module") or "") if path in whole), None)
-            found[around or _op_at(facts)] = None
-    return list(found)
-
-
-def _op_at(facts: Facts) -> str:
-    """An op with its module and source line."""
-    source = facts.get("source")
-    details = [facts.get("module"), f"{PurePath(source.file).name}:{source.line}" if source else None]
-    known = ", ".join(filter(None, details))
-    return op_name(facts.get("op")) + (f" ({known})" if known else "")
 
 
 def _summary(graph: Graph) -> Iterable[str]:

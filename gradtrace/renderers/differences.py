@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gradtrace.renderers.jsonable import dumps
 from gradtrace.renderers.places import relative_file
@@ -12,17 +12,11 @@ from gradtrace.rules.wording import counted
 
 if TYPE_CHECKING:
     from gradtrace.differences import Departure, Differences, Parting, Place
-    from gradtrace.graphs.types import Graph
+    from gradtrace.graphs.types import Facts, Graph
     from gradtrace.store.recording import Recording
 
 _LISTED = 8
-"""Parameters that are listed one by one."""
-
-_OTHER = ("added", "removed")
-"""Changes of structure, not of numbers."""
-
-_HOPS = 3
-"""Edges shown around each place that differs."""
+"""Parameters, and parts of a graph, that are listed one by one."""
 
 
 def to_json(differences: Differences, names: tuple[str, str]) -> str:
@@ -79,9 +73,12 @@ def _place(place: Place) -> str:
 
 def _cells(departure: Departure) -> tuple[str, str, str, str]:
     name = departure.parameter if departure.renamed is None else f"{departure.parameter} = {departure.renamed}"
-    relative = "" if departure.relative is None else f"{100 * departure.relative:.3g} % apart"
     numbers = [f"{value:.7g}" if value is not None else "no gradient" for value in (departure.first, departure.second)]
-    return name, departure.statistic, f"{numbers[0]} -> {numbers[1]}", relative
+    return name, departure.statistic, f"{numbers[0]} -> {numbers[1]}", _apart(departure)
+
+
+def _apart(departure: Departure) -> str:
+    return "" if departure.relative is None else f"{100 * departure.relative:.3g} % apart"
 
 
 def _summary(differences: Differences) -> str:
@@ -96,47 +93,55 @@ def _summary(differences: Differences) -> str:
 
 
 def picture(first: Recording, second: Recording, differences: Differences) -> Graph:
-    """The graph of what differs and what is around it, for `render_graph(..., color="change")`.
+    """The graph of what differs, for `render_graph(..., color="change")`.
 
-    Raises GradtraceError where a run has no graph.
+    Other structure is all that there is to see where there is some: gradients then differ everywhere. Else the op at
+    which they part is marked. Raises GradtraceError where a run has no graph.
     """
     from gradtrace.differences import compare_graphs
-    from gradtrace.graphs import mark
 
-    graph = mark(compare_graphs(first, second, _backward(differences)).graph, [])
-    for facts in graph.nodes.values():
-        facts["findings"] = tuple(_badges(facts, differences.parting))
-    places = [node for node, facts in graph.nodes(data=True) if facts["findings"] or facts["change"] in _OTHER]
-    return _around(graph, places)
-
-
-def _backward(differences: Differences) -> int | None:
-    """The backward to draw: where structures differ the first one, else where the gradients part."""
-    return differences.parting.backward if differences.parting and not differences.structure else None
+    parting = None if differences.structure else differences.parting
+    graph = compare_graphs(first, second, parting.backward if parting else None).graph
+    if parting is not None:
+        _mark_parting(graph, parting)
+    graph.graph["title"] = f"From {_run_name(first, second)} to {_run_name(second, first)}"
+    graph.graph["view"] = _said(graph, parting)
+    return graph
 
 
-def _badges(facts: dict[str, Any], parting: Parting | None) -> Iterator[str]:
-    if parting is None:
-        return
-    if facts.get("kind") == "parameter" and facts.get("name") in _names(parting.departures[:_LISTED]):
-        yield "differs"
+def _mark_parting(graph: Graph, parting: Parting) -> None:
+    departures = {departure.renamed or departure.parameter: departure for departure in parting.departures}
+    for _, facts in graph.nodes(data=True):
+        departure = departures.get(facts["name"]) if facts["kind"] == "parameter" else None
+        if departure is not None:
+            facts.update(change="changed", before=_apart(departure) or "differs")
+        facts["findings"] = ("parts here",) if _is_first(facts, departure, parting) else ()
+
+
+def _is_first(facts: Facts, departure: Departure | None, parting: Parting) -> bool:
+    """Whether a node is where the gradients part, or the first parameter that differs where no op is known."""
     place = parting.place
-    if place and (facts.get("op"), facts.get("module"), facts.get("source")) == (place.op, place.module, place.source):
-        yield "parts here"
+    if place is None:
+        return departure is parting.departures[0]
+    return (facts["op"], facts["module"], facts["source"]) == (place.op, place.module, place.source)
 
 
-def _names(departures: Sequence[Departure]) -> set[str]:
-    return {departure.renamed or departure.parameter for departure in departures}
+def _run_name(recording: Recording, other: Recording) -> str:
+    """The file's name, with its folder where the other run's file has the same."""
+    path = recording.path
+    return path.name if path.name != other.path.name else f"{path.parent.name}/{path.name}"
 
 
-def _around(graph: Graph, places: Sequence[int]) -> Graph:
-    """The nodes up to `_HOPS` edges from a place, whichever way; the whole graph where nothing differs."""
-    kept = rim = set(places)
-    for _ in range(_HOPS):
-        rim = {end for node in rim for end in (*graph.pred[node], *graph.adj[node])} - kept
-        kept = kept | rim
-    if not kept:
-        return graph
-    part: Graph = graph.subgraph(kept).copy()
-    part.graph["roots"] = tuple(root for root in part.graph.get("roots", ()) if root in kept)
-    return part
+def _said(graph: Graph, parting: Parting | None) -> str:
+    from gradtrace.graphs import branches
+
+    if parting is not None:
+        where = "" if parting.place is None else f", here in {parting.place.op}"
+        return f"the gradients part at backward {parting.backward}{where}"
+    parts = {change: branches(graph, change) for change in ("added", "removed")}
+    return "; ".join(f"{change} {_listed(names)}" for change, names in parts.items() if names) or "the graphs are alike"
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(names[:_LISTED]) + more

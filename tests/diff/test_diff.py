@@ -153,8 +153,19 @@ def test_picture_shows_the_place(trace, tmp_path):
     assert result.return_value == 1
     texts = {element.text for element in ET.parse(target).iter() if element.text}
     assert any("parts here" in text for text in texts)
-    assert any("differs" in text for text in texts)
-    assert not any("layer9" in text for text in texts), "only what is around the difference is drawn"
+    assert "50 % apart" in texts
+    assert "From a.gradtrace to b.gradtrace" in texts
+    assert not any("layer9" in text for text in texts), "what is far from the difference is folded"
+
+
+def test_a_picture_of_other_structure_is_about_structure_alone(trace, tmp_path):
+    """With another structure all gradients differ, which nobody needs to be shown."""
+    target = tmp_path / "diff.svg"
+    arguments = [str(trace("a")), str(trace("b", layers=6, change=(1, 1, 2.0))), "-o", str(target)]
+    CliRunner().invoke(command, arguments, standalone_mode=False)
+    texts = [element.text for element in ET.parse(target).iter() if element.text]
+    assert any(text.startswith("added layer5") for text in texts)
+    assert not any("apart" in text or "parts here" in text for text in texts)
 
 
 def test_bitwise_and_tolerance_exclude_each_other(trace):

@@ -14,7 +14,8 @@ import gradtrace
 from gradtrace.cli.diff import command
 from gradtrace.differences import change_picture, find_changes
 from gradtrace.errors import GradtraceError
-from gradtrace.graphs import branches, compare, fold, to_networkx
+from gradtrace.graphs import branches, compare, fold, fold_changes, to_networkx
+from gradtrace.renderers import render_graph
 from gradtrace.renderers.drawing import palette
 
 
@@ -108,6 +109,33 @@ def test_a_graph_that_does_not_know_its_modules_is_no_other_graph(run):
         if facts["kind"] != "parameter":
             facts.update(module=None, module_type=None, call=None)
     assert compare(known, blind).equal
+
+
+def test_a_part_that_is_new_or_gone_as_a_whole_is_one_box(run):
+    with gradtrace.load(run) as trace:
+        shown = fold_changes(compare(trace.graph(11), trace.graph(13)).graph)
+    changed = {
+        facts["module"] or facts["op"]: facts["change"] for facts in shown.nodes.values() if facts["change"] != "same"
+    }
+    assert changed == {"experts.0": "removed", "experts.2": "added", "MulBackward0": "added"}
+    assert all(facts["kind"] == "module" for facts in shown.nodes.values() if facts["module"])
+
+
+def test_too_many_changes_are_folded_as_any_graph():
+    first, second = (to_networkx(tape.transformer(layers, lambda _: 0.9)) for layers in (12, 1))
+    for node, facts in first.nodes(data=True):
+        if node % 7 == 0:
+            facts["op"] = "OtherBackward0"
+    assert len(fold_changes(compare(first, second).graph, budget=10)) <= 12
+
+
+def test_the_picture_of_a_change_is_folded_and_tells_of_what_is_there(run):
+    with gradtrace.load(run) as trace:
+        graph = change_picture(trace.recording(), 20)
+    dot = render_graph(graph, format="dot", color="change")
+    assert "From backward 19 to backward 20" in dot
+    assert palette.CHANGE["changed"].line not in dot, "nothing is of that kind"
+    assert palette.ROOT_LINE not in dot, "green is what was added, not the loss"
 
 
 def test_what_changed_stands_alone_in_a_fold():

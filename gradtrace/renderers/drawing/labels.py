@@ -28,7 +28,7 @@ def label(facts: Facts, scale: Scale, frame: str) -> str:
     """The HTML-like label of a node that stands in the frame of module path `frame`."""
     rows = [
         *_onset_rows(facts, scale),
-        _row(_title(facts, frame)),
+        _row(_title(facts, frame, palette.CHANGE["changed"].ink if scale.color == "change" else palette.ALARM)),
         *_rows(facts, frame),
         *_leaf_rows(facts, frame),
         *_measure_rows(facts, scale),
@@ -63,12 +63,13 @@ def relative(path: str, frame: str) -> str:
     return path[len(frame) + 1 :] if frame and path.startswith(frame + ".") else path
 
 
-def _title(facts: Facts, frame: str) -> str:
+def _title(facts: Facts, frame: str, mark: str) -> str:
+    """The name, and in the colour `mark` what was found at the node."""
     text = f"<b>{html(title(facts, frame), LONGEST)}</b>"
     if facts.get("repeats", 1) > 1 and facts.get("kind") == "module":
         text += f'  <font color="{palette.ACCENT}"><b>\u00d7{facts["repeats"]}</b></font>'
     for code in facts.get("findings", ()):
-        text += f'  <font color="{palette.ALARM}"><b>{html(code)}</b></font>'
+        text += f'  <font color="{mark}"><b>{html(code)}</b></font>'
     return text
 
 
@@ -88,8 +89,8 @@ def _band(text: str, colour: str) -> str:
 
 def _change(facts: Facts) -> str:
     before = facts.get("before")
-    if before is None:
-        return str(facts["change"])
+    if before is None or isinstance(before, str):
+        return before or str(facts["change"])
     return f"was {numbers.shape(before) if isinstance(before, tuple) else f'grad {numbers.norm(before)}'}"
 
 

@@ -56,6 +56,8 @@ def _filler(lines: list[str], entries: list[Entry]) -> str:
 def heading_text(graph: Graph) -> str:
     """Which backward the drawing is of."""
     facts = graph.graph
+    if facts.get("title"):
+        return str(facts["title"])
     word = "Gradient call" if facts.get("kind") == "grad" else "Backward"
     return f"{word} {facts['backward']}" if facts.get("backward") else "Autograd graph"
 
@@ -90,8 +92,8 @@ def _entries(graph: Graph, scale: Scale) -> Iterable[Entry]:
     if scale.color == "gradient" and scale.level is not None:
         yield from _flow_entries(graph, scale.level)
     elif scale.color == "change":
-        for change, mark in palette.CHANGE.items():
-            yield mark.line, 3, change
+        present = {facts.get("change") for facts in graph.nodes.values()}
+        yield from ((mark.line, 3, change) for change, mark in palette.CHANGE.items() if change in present)
     elif scale.color == "gain":
         yield palette.SHRINK[2], 10, "gain 0.01 or less"
         yield palette.SHRINK[1], 10, "0.1"

@@ -42,10 +42,20 @@ def look(facts: Facts, scale: Scale) -> Look:
         plain = replace(plain, fill=fill)
     if mark:
         plain = replace(plain, line=mark.line, width=1.8)
-    changed = palette.CHANGE.get(facts.get("change", "same")) if scale.color == "change" else None
-    if changed:
-        plain = replace(plain, line=changed.line, width=2.2, dashed=changed.style == "dashed")
+    if scale.color == "change":
+        return _look_of_change(facts, plain)
     if facts.get("findings"):
         plain = replace(plain, line=palette.ALARM, width=2.2)
     begins = facts.get("onset") if scale.color == "gradient" else None
     return replace(plain, line=palette.HEALTH[begins].ink, width=3.5) if begins else plain
+
+
+def _look_of_change(facts: Facts, plain: Look) -> Look:
+    """Green and red mean added and removed: the loss is not green here, nor what parts two runs red."""
+    if facts["kind"] == "root":
+        plain = replace(plain, fill=palette.CARD, line=palette.LINE)
+    kind = "changed" if facts.get("findings") else facts.get("change", "same")
+    changed = palette.CHANGE.get(kind)
+    if changed is None:
+        return plain
+    return replace(plain, fill=changed.tint, line=changed.line, width=2.2, dashed=changed.style == "dashed")

@@ -49,8 +49,6 @@ class Scale:
 
     def fill(self, facts: Facts) -> str | None:
         """The colour of a box where the scale says something about it."""
-        if self.color == "change" and facts.get("change", "same") != "same":
-            return palette.CHANGE[facts["change"]].tint
         if self.color == "gain":
             return palette.gain_colour(facts.get("gain"))
         if self.color in ("time", "memory"):

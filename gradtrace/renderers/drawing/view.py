@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gradtrace.errors import GradtraceError
+from gradtrace.graphs.changes import fold_changes
 from gradtrace.graphs.copies import copied
 from gradtrace.graphs.focus import add_marks, focus
 from gradtrace.graphs.fold import BUDGET, fold
@@ -71,6 +72,8 @@ class View:
         if isinstance(self.depth, int):
             below = depth_of(self.focus) if self.focus else 0
             return prune(fold(part, depth=self.depth + below, calls=self.calls))
+        if self.color == "change":
+            return fold_changes(part, self.budget, self.calls)
         return fold(part, budget=self.budget, calls=self.calls)
 
 
