@@ -57,10 +57,12 @@ def _in_graphs(run: Run) -> Iterator[Draft]:
 
 def _worst(flow: Flow, share: float) -> Node | None:
     """The first op on the way back whose gradient has mostly underflowed."""
-    nodes = [
-        node for place, node in enumerate(flow.nodes) if not flow.layout.of_weights[place] and _underflows(node, share)
+    places = [
+        place
+        for place, node in enumerate(flow.nodes)
+        if not flow.layout.of_weights[place] and (_underflows(node, share) or _is_lost_in_a_cast(flow, place))
     ]
-    return min(nodes, key=lambda node: flow.layout.level[flow.nodes.index(node)], default=None)
+    return flow.nodes[min(places, key=lambda place: flow.layout.level[place])] if places else None
 
 
 def _underflows(node: Node, share: float) -> bool:
@@ -68,16 +70,26 @@ def _underflows(node: Node, share: float) -> bool:
     return lost or (node.dtype == "float16" and node.underflow is not None and node.underflow > share)
 
 
+def _is_lost_in_a_cast(flow: Flow, place: int) -> bool:
+    """Whether a cast of a float16 value to a wider type is given a gradient and passes on zero: its derivative is one,
+    so nothing but float16's range takes it away."""
+    node = flow.nodes[place]
+    if not node.op.startswith("ToCopy") or node.dtype == "float16" or node.gain != 0 or not node.grad_norm:
+        return False
+    return any(flow.nodes[producer].dtype == "float16" for producer in flow.layout.producers[place])
+
+
 def _graph_draft(run: Run, flows: list[Flow], node: Node) -> Draft:
     flow = flows[-1]
     behind = flow.behind([place for place, other in enumerate(flow.nodes) if other is node])
     size = numel(node.shape) or 1
+    underflow = (node.underflow or 0.0) if node.dtype == "float16" else 1.0  # else it is a cast that lost all
     typical = (node.grad_norm or 0.0) / math.sqrt(size)
     current = _current_scale(run)
     needed = _needed_scale(typical, node.grad_max or 0.0, current)
     return Draft(
         severity="warning",
-        message=f"{node.underflow or 0:.0%} of the float16 gradient of {node.op} ({module_text(node.module)}"
+        message=f"{underflow:.0%} of the float16 gradient of {node.op} ({module_text(node.module)}"
         f"{at_line(node.source, ', ')}) is below float16's smallest normal number",
         where=Where(parameter=behind[0] if behind else None, module=node.module, op=node.op, source=node.source),
         cause=f"the gradient's typical element is {factor(typical)}, float16 is exact down to {_SMALLEST_NORMAL:.0e}",
@@ -87,8 +99,8 @@ def _graph_draft(run: Run, flows: list[Flow], node: Node) -> Draft:
         count=len(flows),
         parameters=behind,
         evidence={
-            "underflow": node.underflow,
-            "dtype": node.dtype,
+            "underflow": underflow,
+            "dtype": "float16",
             "typical": typical,
             "loss_scale": current,
             "needed_scale": needed,

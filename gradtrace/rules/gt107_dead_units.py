@@ -19,6 +19,9 @@ from gradtrace.rules.wording import at_line, counted, module_text
 _RECTIFIERS = ("Relu", "Threshold", "ClampMin", "Clamp", "Hardtanh", "Hardswish", "Hardsigmoid", "Maximum", "Where")
 """Ops that pass exactly nothing back for part of their range."""
 
+_TWO_SIDED = ("Hardtanh", "Hardsigmoid", "ClampBackward")
+"""Those that have a ceiling too."""
+
 _BETWEEN = (
     "Add",
     "NativeBatchNorm",
@@ -101,7 +104,7 @@ def _dead_layers(run: Run) -> Iterator[Layer]:
         layout, rectifier = _rectifier(shown)
         if rectifier is None and layouts:
             continue
-        if rectifier is None or _is_reached(run, rectifier):
+        if rectifier is None or _is_reached(run, rectifier, since=seen[2]):
             level = int(layout.level[layout.leaves[leaf.name]]) if layout else 0
             fed = _fed(layout, rectifier) if layout and rectifier and seen[0] == 1 else []
             yield Layer(leaf, *seen, rectifier, level, fed)
@@ -158,16 +161,19 @@ def _enough(units: int, limits: Limits) -> float:
     return min(1.0, limits.chance + limits.sigmas * math.sqrt(limits.chance * (1 - limits.chance) / units))
 
 
-def _is_reached(run: Run, rectifier: Node) -> bool:
-    """Whether gradient arrives at the rectifier; where none does, the zeros come from nearer to the loss."""
+def _is_reached(run: Run, rectifier: Node, *, since: int) -> bool:
+    """Whether gradient mostly arrives at the rectifier since its units are off; where none does, the zeros come from
+    nearer to the loss."""
     place = (rectifier.id, rectifier.op, rectifier.module, rectifier.source)
+    measured = run.flows.measured
+    recent = [flow for flow in measured if flow.backward >= since] or measured[-1:]
     norms = [
         node.grad_norm
-        for flow in run.flows.measured
+        for flow in recent
         for node in flow.nodes
         if (node.id, node.op, node.module, node.source) == place and node.grad_norm is not None
     ]
-    return not norms or any(norm != 0 for norm in norms)
+    return not norms or 2 * sum(norm != 0 for norm in norms) > len(norms)
 
 
 def _rectifier(shown: list[Units]) -> tuple[Layout | None, Node | None]:
@@ -207,6 +213,12 @@ def _fed(layout: Layout, rectifier: Node) -> list[str]:
     return [name for name, place in layout.leaves.items() if found & set(layout.users(place))]
 
 
+def _cause(op: str | None) -> str:
+    if op and op.startswith(_TWO_SIDED):
+        return "their inputs lie where the activation is flat, below or above its range, for every sample"
+    return "their inputs to the activation are below zero for every sample"
+
+
 def _draft(run: Run, layers: list[Layer]) -> Draft:
     """One finding: a layer that is all dead passes nothing back, so those behind it look dead too."""
     worst = max(layers, key=lambda layer: (layer.share, -layer.level))
@@ -221,7 +233,7 @@ def _draft(run: Run, layers: list[Layer]) -> Draft:
         message=f"{every} units of {module_text(worst.leaf.module or worst.leaf.name)} are dead{others}: "
         f"{op or 'the activation'}{at_line(source)} passes no gradient to them",
         where=Where(parameter=worst.leaf.name, module=worst.leaf.module, op=op, source=source),
-        cause="their inputs to the activation are below zero for every sample",
+        cause=_cause(op),
         fix="lower the learning rate or the initial biases, normalise the inputs, or use LeakyReLU or GELU",
         first=worst.first,
         last=worst.last,

@@ -84,6 +84,11 @@ def _zeros_of_the_dead(cause: Finding, effect: Finding) -> bool:
     return _same_op(cause, effect) or (bool(effect.parameters) and set(effect.parameters) <= set(fed))
 
 
+def _ends_at_the_dead(cause: Finding, effect: Finding) -> bool:
+    """The gradient is lost in the dead units' own activation, not in the ops behind or before it."""
+    return cause.where.op == effect.where.op and _shares_parameters(cause, effect)
+
+
 def _other_op(cause: Finding, effect: Finding) -> bool:
     """Zeros that come from elsewhere make the units behind look dead."""
     return _shares_parameters(cause, effect) and not _same_op(cause, effect)
@@ -137,7 +142,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT106", ("GT406",), _always),
     Explanation("GT410", ("GT105", "GT406"), _always),
     Explanation("GT107", ("GT302",), _zeros_of_the_dead),
-    Explanation("GT107", ("GT101",), _shares_parameters),
+    Explanation("GT107", ("GT101",), _ends_at_the_dead),
     Explanation("GT703", ("GT302", "GT107", "GT101"), _shares_parameters),
     Explanation("GT104", ("GT302", "GT101", "GT107", "GT406"), _shares_parameters),
     Explanation("GT101", ("GT302",), _already_faint),

@@ -43,10 +43,10 @@ def test_saturation_is_named_where_it_is_the_reason():
 
 @pytest.mark.parametrize(
     "gains",
-    [[0.6] * 6, [0.1, 0.2, 0.5, 0.8, 0.9, 0.9], [0.1, 0.12, 0.16, 0.2, 0.26, 0.31]],
-    ids=["mild", "healed", "healing"],
+    [[0.6] * 6, [0.1, 0.2, 0.5, 0.8, 0.9, 0.9], [0.1, 0.12, 0.16, 0.2, 0.26, 0.31], [0.6] * 3 + [0.0] * 3],
+    ids=["mild", "healed", "healing", "cut"],
 )
-def test_a_gap_that_is_small_or_closes_is_healthy(gains: list[float]):
+def test_a_gap_that_is_small_or_closes_or_is_a_cut_is_no_fading(gains: list[float]):
     assert not found(deep(gains), "GT101")
 
 
@@ -370,6 +370,21 @@ def test_half_precision_gradients_that_underflow_name_the_scale_that_helps():
     assert "16,384" in (finding.fix or "")
 
 
+@pytest.mark.parametrize(("before", "alarms"), [("float16", 1), ("float32", 0)])
+def test_a_cast_to_half_that_rounds_everything_to_zero(before: str, alarms: int):
+    recording = mlp(1)
+    recording.train(20, {0: 0.0, 1: 0.0})
+    for backward in MEASURED:
+        tape = Tape()
+        loss = tape.op("MseLossBackward0", norm=1.0, shape=())
+        cast = tape.op("ToCopyBackward0", loss, norm=1e-8, dtype="float32", gain=0.0)
+        tape.leaf("layers.0.weight", tape.op("AddmmBackward0", cast, norm=0.0, dtype=before), norm=0.0)
+        recording.graph(tape.snapshot(backward))
+    findings = found(recording, "GT104")
+    assert [finding.where.op for finding in findings] == ["ToCopyBackward0"] * alarms
+    assert all(finding.message.startswith("100% of the float16 gradient") for finding in findings)
+
+
 @pytest.mark.parametrize(("underflow", "backwards"), [(0.2, MEASURED), (0.9, (1,))])
 def test_a_little_underflow_is_healthy(underflow: float, backwards: tuple[int, ...]):
     assert not found(half_precision(underflow, backwards))
@@ -459,6 +474,19 @@ def test_units_behind_an_op_that_passes_on_nothing_are_not_the_ones_to_blame():
     silent = tuple(node._replace(grad_norm=0.0) for node in snapshot.nodes)
     recording.graph(replace(snapshot, nodes=silent, measured=True, backward=5))
     assert not found(recording, "GT107")
+
+
+def test_a_layer_cut_off_since_the_one_behind_it_died_is_not_dead_itself():
+    recording = dead(relu_net(), 16.0)
+    snapshot = recording.snapshot(1)
+    for backward, norm in ((5, 1.0), (50, 0.0)):  # its units were reached before, not since
+        nodes = tuple(node._replace(grad_norm=norm) for node in snapshot.nodes)
+        recording.graph(replace(snapshot, nodes=nodes, measured=True, backward=backward))
+    assert not found(recording, "GT107")
+
+
+def test_units_above_a_ceiling_are_not_said_to_be_below_zero():
+    assert "flat" in (only(dead(relu_net("HardtanhBackward0"), 16.0), "GT107").cause or "")
 
 
 def test_rows_that_are_inputs_and_not_units_may_well_be_zero():

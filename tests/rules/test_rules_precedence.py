@@ -81,3 +81,10 @@ def test_findings_that_blame_each_other_leave_one_standing():
     zero = finding("GT302", parameters=("a",), where=Where(op="ReluBackward0"))
     dead = finding("GT107", parameters=("a",), where=Where(op="ReluBackward0"))
     assert settled(zero, dead) == {"GT107": ["GT302"]}
+
+
+@pytest.mark.parametrize(("op", "explained"), [("ReluBackward0", True), ("ConvolutionBackward0", False)])
+def test_dead_units_explain_only_what_is_lost_in_them(op: str, explained: bool):
+    dead = finding("GT107", parameters=("a",), where=Where(op="ReluBackward0"))
+    faint = finding("GT101", parameters=("a",), where=Where(op=op))
+    assert settled(dead, faint) == ({"GT107": ["GT101"]} if explained else {"GT107": [], "GT101": []})
