@@ -6,6 +6,9 @@ A traced block begins with a warm-up, since the first backwards are looked at cl
 costs is the mode "measured". Run it on an otherwise idle machine:
 
     python benchmarks/overhead.py [--models tiny,transformer] [--modes default,replay] [--markdown docs/costs.md]
+
+What default tracing adds is also told in seconds: what every step pays, and what each gradient tensor adds to it, from
+the models of two and of a thousand tensors; beside that the elements of large tensors count little.
 """
 
 from __future__ import annotations
@@ -59,10 +62,12 @@ class Work:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), 1e-4)
         self.parameters = list(self.model.parameters())
 
-    def step(self) -> None:
-        """One training step."""
+    def step(self, watch: Callable[[Tensor], object] = lambda loss: None) -> None:
+        """One training step; `watch` sees the loss before its backward."""
         self.optimizer.zero_grad()
-        self.loss(self.model).backward()
+        loss = self.loss(self.model)
+        watch(loss)
+        loss.backward()
         self.optimizer.step()
 
     def gradients(self) -> list[Tensor]:
@@ -157,15 +162,18 @@ def timed(action: Callable[[], None], steps: int) -> list[float]:
     return found
 
 
-def measure(work: Work, steps: int, rounds: int, modes: list[str]) -> dict[str, float]:
+def measure(work: Work, steps: int, seconds: float, modes: list[str]) -> dict[str, float]:
     """Ratios to the untraced step of each mode and each peer, and the untraced step's seconds as "plain".
 
-    Each block of steps is compared with an untraced block right before it; the figure is the median over the rounds.
+    Each block of steps is compared with an untraced block right before it; the figure is the median over as many rounds
+    as are begun within `seconds`, whose number is "rounds".
     """
     ratios: dict[str, list[float]] = {}
     plain: list[float] = []
     timed(work.step, 3)
-    for _ in range(rounds):
+    rounds, end = 0, time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        rounds += 1
         for name, block in _blocks(work, modes):
             before = statistics.median(timed(work.step, steps))
             plain.append(before)
@@ -178,7 +186,7 @@ def measure(work: Work, steps: int, rounds: int, modes: list[str]) -> dict[str, 
         found["default/floor"] = statistics.median(
             default / floor for default, floor in zip(ratios["default"], ratios["floor"], strict=True)
         )
-    return found | {"plain": statistics.median(plain)}
+    return found | {"plain": statistics.median(plain), "rounds": rounds}
 
 
 def _blocks(work: Work, modes: list[str]) -> Iterator[tuple[str, AbstractContextManager[Callable[[], None]]]]:
@@ -196,17 +204,28 @@ def _traced(work: Work, mode: str) -> Iterator[Callable[[], None]]:
 
 def table(results: dict[str, tuple[Work, dict[str, float]]], modes: list[str]) -> str:
     """A Markdown table of ratios to the untraced step; a budget stands in brackets beside what it bounds."""
-    heads = ["model", "parameters", "tensors", "step, ms", *modes, "default/floor", *peers.installed()]
+    heads = ["model", "parameters", "tensors", "step, ms", "rounds", *modes, "default/floor", *peers.installed()]
     lines = ["| " + " | ".join(heads) + " |", "|" + " --- |" * len(heads)]
     for name, (work, found) in results.items():
         count = sum(parameter.numel() for parameter in work.parameters)
-        cells = [name, f"{count:,}", str(len(work.parameters)), f"{found['plain'] * 1e3:.2f}"]
-        for head in heads[4:]:
+        cells = [name, f"{count:,}", str(len(work.parameters)), f"{found['plain'] * 1e3:.2f}", str(found["rounds"])]
+        for head in heads[5:]:
             budget = BUDGETS.get((name, head))
             bound = f" (<= {budget:.2f})" if budget else ""
             cells.append(f"{found[head]:.3f}{bound}" if head in found else "-")
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def costs(results: dict[str, tuple[Work, dict[str, float]]]) -> str:
+    """What default tracing adds to a step: the fixed part, and the part of each tensor."""
+    (few, at_few), (many, at_many) = results["tutorial"], results["tiny"]
+    added = [(found["default"] - 1) * found["plain"] * 1e6 for found in (at_few, at_many)]
+    each = (added[1] - added[0]) / (len(many.parameters) - len(few.parameters))
+    return (
+        f"Default tracing adds {added[0] - each * len(few.parameters):.0f} microseconds to every step "
+        f"and {each:.1f} for each tensor."
+    )
 
 
 def machine() -> str:
@@ -229,7 +248,7 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(WORKS), help="names, by comma")
     parser.add_argument("--modes", default=",".join(MODES), help="names, by comma")
     parser.add_argument("--steps", type=int, default=10, help="timed steps a block")
-    parser.add_argument("--rounds", type=int, default=7, help="blocks of each kind")
+    parser.add_argument("--seconds", type=float, default=100.0, help="rounds begin for so long, for each model")
     parser.add_argument("--markdown", type=Path, help="page to write the table into")
     options = parser.parse_args()
     warnings.filterwarnings("ignore", message="Anomaly Detection")
@@ -239,9 +258,11 @@ def main() -> None:
     results = {}
     for name in options.models.split(","):
         work = WORKS[name]()
-        results[name] = (work, measure(work, options.steps, options.rounds, modes))
+        results[name] = (work, measure(work, options.steps, options.seconds, modes))
         print(table({name: results[name]}, modes).splitlines()[-1], flush=True)
     text = f"{table(results, modes)}\n\n{machine()}."
+    if "default" in modes and {"tutorial", "tiny"} <= results.keys():
+        text += f" {costs(results)}"
     print(f"\n{text}")
     if options.markdown:
         write_table(options.markdown, text)

@@ -92,6 +92,36 @@ def wandb_watch(work: Work) -> Iterator[Step]:
         run.finish()
 
 
+@contextmanager
+def torchviz_graph(work: Work) -> Iterator[Step]:
+    """torchviz's graph of every step's loss, not drawn."""
+    import torchviz
+
+    yield lambda: work.step(watch=torchviz.make_dot)
+
+
+@contextmanager
+def torchlens_log(work: Work) -> Iterator[Step]:
+    """torchlens' log of one forward beside every step, since it wants to run the forward itself."""
+    import torchlens
+
+    class Forward(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = work.model
+
+        def forward(self, unused: torch.Tensor) -> torch.Tensor:
+            return work.loss(self.model)
+
+    forward, unused = Forward(), torch.zeros(1)
+
+    def step() -> None:
+        work.step()
+        torchlens.trace(forward, unused)
+
+    yield step
+
+
 _PEERS: dict[str, tuple[str, Peer]] = {
     "floor": ("torch", floor),
     "norm().item()": ("torch", items),
@@ -99,6 +129,8 @@ _PEERS: dict[str, tuple[str, Peer]] = {
     "Lightning grad_norm": ("lightning", lightning_grad_norm),
     "TensorBoard histograms": ("tensorboard", tensorboard_histograms),
     "wandb.watch": ("wandb", wandb_watch),
+    "torchviz": ("torchviz", torchviz_graph),
+    "torchlens": ("torchlens", torchlens_log),
 }
 
 
