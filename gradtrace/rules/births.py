@@ -126,13 +126,14 @@ def _from_event(run: Run, event: Event) -> Birth | None:
         return None
     placed = any(payload.get(key) for key in ("op", "module", "source", "shape"))
     unseen = payload["direction"] == "input" and not placed  # a loss whose forward nobody watched, not a batch
-    direction = "input" if _took_bad_data(run, event) else payload["direction"]
+    brought = _brought_by_the_batch(run, event)
+    direction = "input" if brought else payload["direction"]
     if direction == "forward" and _is_not_taken(run, event):
         return _in_branch_not_taken(run, event)
     birth = Birth(
         event.backward,
         "forward" if unseen else direction,
-        payload["value"],
+        brought or payload["value"],
         payload.get("op"),
         payload.get("module"),
         source_of(payload.get("source")),
@@ -181,19 +182,23 @@ def _in_branch_not_taken(run: Run, event: Event) -> Birth:
     return birth
 
 
-def _took_bad_data(run: Run, event: Event) -> bool:
-    """Whether the op that gave a NaN had been given a bad value: by the batch, if nothing but weights is behind it."""
+def _brought_by_the_batch(run: Run, event: Event) -> str | None:
+    """The bad value ("nan" or "inf") that the op which gave a NaN had been given: by the batch, if nothing but weights
+    is behind it."""
     facts = event.payload.get("evidence") or {}
     saved = facts.get("saved") or {}
     operands = [*(facts.get("inputs") or ()), *(saved[name] for name in _OPERANDS if name in saved)]
-    bad = any(not math.isfinite(float(operand[end])) for operand in operands for end in ("min", "max"))
+    bad = [
+        end for operand in operands for end in (float(operand["min"]), float(operand["max"])) if not math.isfinite(end)
+    ]
     layout = _layout(run, event.backward) if bad else None
-    return layout is not None and any(
+    given = layout is not None and any(
         node.op == event.payload.get("op")
         and node.module == event.payload.get("module")
         and all(layout.of_weights[producer] for producer in layout.producers[place])
         for place, node in enumerate(layout.nodes)
     )
+    return ("nan" if any(map(math.isnan, bad)) else "inf") if given else None
 
 
 def _layout(run: Run, backward: int) -> Layout | None:

@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from gradtrace.model import Node, Snapshot
-from gradtrace.rules.arrays import Floats, Rows
+from gradtrace.rules.arrays import Floats, Mask, Rows
 from gradtrace.rules.layout import Layout, numel
 from gradtrace.rules.thresholds import Flow as Limits
 
@@ -77,10 +77,17 @@ class Flow:
         level = self.layout.level
         if wide:
             places = places[level[places] >= max(level[wide].min(), self._first_use)]
-        order = places[np.lexsort((self.norms[places], level[places]))]
+        order = places[np.lexsort((self._goes_on[places], self.norms[places], level[places]))]
         levels, last = np.unique(level[order][::-1], return_index=True)
         best = order[::-1][last]
         return Profile(self.norms[best], best, levels)
+
+    @cached_property
+    def _goes_on(self) -> Mask:
+        """(nodes,): some of the gradient flows on to an activation. Of two branches that got as much, this one leads
+        back."""
+        weights = self.layout.of_weights
+        return np.array([not all(weights[target] for target in targets) for targets in self.layout.producers], bool)
 
     @cached_property
     def _first_use(self) -> int:
@@ -121,13 +128,17 @@ class Flow:
         """Decades lost along the profile by op and by module; they add up to the whole."""
         ops: Counter[str] = Counter()
         modules: Counter[str] = Counter()
-        logs = np.log10(np.maximum(self.profile.norms, _SMALLEST))
-        for place, drop in zip(self.profile.best[:-1], (logs[:-1] - logs[1:]).tolist(), strict=True):
+        for place, drop in self.drops():
             node = self.nodes[place]
-            ops[node.op] += drop
+            ops[node.op] += drop  # type: ignore[assignment]  # a Counter of decades
             if node.module:
-                modules[node.module] += drop
+                modules[node.module] += drop  # type: ignore[assignment]
         return ops, modules
+
+    def drops(self) -> Iterator[tuple[int, float]]:
+        """Along the profile: the places, and the decades lost from each to the next."""
+        logs = np.log10(np.maximum(self.profile.norms, _SMALLEST))
+        return zip(self.profile.best[:-1].tolist(), (logs[:-1] - logs[1:]).tolist(), strict=True)
 
     def starved(self) -> list[str]:
         """Parameters used only where the profile stays below the threshold; farthest from the loss first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -104,9 +105,7 @@ def _depth_draft(run: Run, flows: list[Flow], growth: Floats) -> Draft:
     gained = {name: -value for name, value in modules.items()}
     worst_op = min(ops, key=lambda op: ops[op])
     module = max(gained, key=lambda name: gained[name], default=None)
-    place = next(
-        (p for p in flow.profile.best if flow.nodes[p].op == worst_op and module in (None, flow.nodes[p].module)), None
-    )
+    place = _amplifier(flow, worst_op, module)
     swollen = flow.swollen()
     multiplier = _multiplier(flow, place)
     parameter = swollen[0] if swollen else multiplier or _largest(run, module)
@@ -139,6 +138,19 @@ def _depth_draft(run: Run, flows: list[Flow], growth: Floats) -> Draft:
             "by_depth": True,
         },
     )
+
+
+def _amplifier(flow: Flow, op: str, module: str | None) -> int | None:
+    """Where that op in that module multiplies by the weight that gains most over all of its uses."""
+    gains: dict[str | None, float] = defaultdict(float)
+    places: dict[str | None, int] = {}
+    for place, drop in flow.drops():
+        node = flow.nodes[place]
+        if node.op == op and module in (None, node.module):
+            weight = _multiplier(flow, place)
+            gains[weight] -= drop
+            places.setdefault(weight, place)
+    return places[max(gains, key=lambda weight: gains[weight])] if gains else None
 
 
 def _multiplier(flow: Flow, place: int | None) -> str | None:

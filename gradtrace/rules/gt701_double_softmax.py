@@ -16,6 +16,9 @@ _HOPS = 6
 _JOINS = ("Stack", "Cat")
 """Steps computed one by one and put together before the loss: each still holds probabilities."""
 
+_MIXTURES = ("Mean",)
+"""Of the probabilities of several models, heads or places: still probabilities."""
+
 _SCALINGS = ("Mul", "Div")
 
 
@@ -27,7 +30,7 @@ class DoubleSoftmax(Rule):
         " so softmax is applied twice. (Sigmoid before `binary_cross_entropy_with_logits` is the same "
         "fault for two classes.)",
         recognised="In a recorded graph, LogSoftmax over the same axis as a Softmax that feeds it, with only "
-        "reshaping, joining or a temperature between.",
+        "reshaping, joining, averaging or a temperature between.",
         matters="Probabilities differ by at most one, so the loss cannot get near zero and its gradient is weak: "
         "training is slow and stops early.",
         example="probabilities = torch.softmax(model(x), dim=1)\n"
@@ -72,11 +75,15 @@ def _hits(run: Run) -> Iterator[Hit]:
 
 
 def _way(layout: Layout) -> Callable[[Node], bool]:
-    """Ops after which probabilities are still that: rearranged, joined, or all divided by a temperature."""
+    """Ops after which probabilities are still that: rearranged, joined, averaged, or all divided by a temperature."""
     scaled = {node.id for place, node in enumerate(layout.nodes) if len(layout.producers[place]) == 1}
 
     def keeps(node: Node) -> bool:
-        return is_view(node.op) or node.op.startswith(_JOINS) or (node.op.startswith(_SCALINGS) and node.id in scaled)
+        return (
+            is_view(node.op)
+            or node.op.startswith((*_JOINS, *_MIXTURES))
+            or (node.op.startswith(_SCALINGS) and node.id in scaled)
+        )
 
     return keeps
 

@@ -65,6 +65,17 @@ BACKWARD = (
         "the branch that where() does not take has an infinite derivative, and 0 x inf is NaN",
         "make the argument safe before the singular op, not its result after it",
     ),
+    Reason(
+        ("linalgeigh", "linalgeig", "linalgsvd"),
+        "the derivative of the vectors divides by the differences of the values, and some of these are equal",
+        "use only the values (eigvalsh, svdvals), or keep them apart: a small multiple of distinct numbers on the "
+        "diagonal",
+    ),
+    Reason(
+        ("tocopy",),
+        "the gradient leaves the range of the narrower type that it is cast to",
+        "lower the loss scale (torch.amp.GradScaler finds it), take a mean in place of a sum, or use bfloat16",
+    ),
     Reason(_EXPONENTIALS, "exp overflows", _SHIFT),
     Reason(_SOFTMAXES, "a row that is masked as a whole is -inf everywhere", _UNMASKED),
     Reason(
@@ -89,6 +100,11 @@ FORWARD = (
         ("std", "var", "std_mean", "var_mean"),
         "the unbiased variance of one value is 0/0",
         "use unbiased=False, or a batch of more than one",
+    ),
+    Reason(
+        ("nativelayernorm", "nativegroupnorm", "nativebatchnorm", "layer_norm", "group_norm", "batch_norm"),
+        "the values are all equal and eps is zero: 0/0",
+        "give the normalisation an eps above zero",
     ),
     Reason(
         ("pow",),

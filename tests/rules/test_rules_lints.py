@@ -44,8 +44,8 @@ def test_softmax_into_cross_entropy_names_both_lines(between: tuple[str, ...], d
     assert finding.where.module == "head"
 
 
-@pytest.mark.parametrize("join", ["StackBackward0", "CatBackward0"])
-def test_softmax_at_each_step_joined_before_the_loss(join: str):
+@pytest.mark.parametrize("join", ["StackBackward0", "CatBackward0", "MeanBackward1"])
+def test_softmax_at_each_step_joined_or_averaged_before_the_loss(join: str):
     assert only(with_graph(softmax_into("ViewBackward0", join)), "GT701").where.source == at(10)
 
 

@@ -245,6 +245,29 @@ def test_a_gradient_that_grows_over_the_uses_of_one_weight_names_the_weight():
     assert "w_rec amplifies most" in finding.message
 
 
+def test_a_recurrence_written_out_names_its_weight_and_not_those_before_and_after():
+    recording = Synthetic()
+    names = ("w_rec", "w_in", "w_out")
+    recording.optimizer([recording.parameter(name) for name in names])
+    recording.train(20)
+    for backward in MEASURED:
+        tape, norm = Tape(), 1.0
+        tip = tape.op("MmBackward0", tape.op("MseLossBackward0", norm=1.0, shape=()), norm=1.0)
+        tape.leaf("w_out", tip, norm=1.0)
+        uses: dict[str, list[int]] = {"w_rec": [], "w_in": []}
+        for _ in range(12):
+            tip = tape.op("AddBackward0", tip, norm=norm)
+            uses["w_rec"].append(tape.op("MmBackward0", tip, norm=norm))
+            uses["w_in"].append(tape.op("MmBackward0", tip, norm=norm))
+            tip = uses["w_rec"][-1]
+            norm *= 5.0
+        for name, users in uses.items():
+            tape.leaf(name, *users, norm=1.0)
+        recording.graph(tape.snapshot(backward))
+    finding = only(recording, "GT102")
+    assert (finding.where.parameter, finding.where.op) == ("w_rec", "MmBackward0")
+
+
 def test_a_gradient_that_grows_in_an_op_without_weights_names_the_largest_of_its_module():
     recording = Synthetic()
     small, large = recording.parameter("func.a.weight"), recording.parameter("func.b.weight")
@@ -305,6 +328,23 @@ def test_a_spike_names_its_backward_and_its_parameters():
     assert finding.first_backward == 71
     assert finding.parameters == ("layers.1.weight",)
     assert "backward 71" in finding.message
+
+
+def test_the_first_steps_of_the_next_model_are_no_spike():
+    recording = mlp()
+    fold = recording.layer("fold")
+    for norm in noise(80):
+        recording.train(1, dict.fromkeys(range(6), 0.01 * norm), site=1)
+    for step, norm in enumerate(noise(80)):
+        recording.train(1, dict.fromkeys(fold, norm if step == 3 else 0.01 * norm), site=1)
+    assert not found(recording, "GT103")
+
+
+def test_parts_of_one_model_that_take_turns_are_one_series():
+    recording = mlp()
+    for step, norm in enumerate(noise(100)):
+        recording.train(1, dict.fromkeys((step % 4, 4, 5), 500.0 if step == 70 else norm), site=1)
+    assert only(recording, "GT103").first_backward == 71
 
 
 @pytest.mark.parametrize(("second", "spikes"), [(70, [141]), (90, [141, 182])])

@@ -171,11 +171,21 @@ def test_without_events_the_place_is_what_all_reached_parameters_share():
 
 
 BAD = {"min": -math.inf, "max": 2.0}
+WORSE = {"min": math.nan, "max": math.nan}
 
 
-@pytest.mark.parametrize("evidence", [{"saved": {"mat1": BAD}}, {"inputs": [BAD, {"min": 0.0, "max": 1.0}]}])
+@pytest.mark.parametrize(
+    ("evidence", "brought"),
+    [
+        ({"saved": {"mat1": BAD}}, "an infinity"),
+        ({"saved": {"input": WORSE}}, "a NaN"),
+        ({"inputs": [BAD, {"min": 0.0, "max": 1.0}]}, "an infinity"),
+    ],
+)
 @pytest.mark.parametrize(("upstream", "code"), [(False, "GT204"), (True, "GT201")])
-def test_a_nan_that_the_first_op_was_given_came_with_the_batch(upstream: bool, code: str, evidence: dict[str, object]):
+def test_a_nan_that_the_first_op_was_given_came_with_the_batch(
+    upstream: bool, code: str, evidence: dict[str, object], brought: str
+):
     recording = mlp()
     recording.train(5, NAN)
     tape = Tape()
@@ -185,7 +195,9 @@ def test_a_nan_that_the_first_op_was_given_came_with_the_batch(upstream: bool, c
         tape.op("TanhBackward0", linear)
     recording.graph(tape.snapshot(1))
     born(recording, 1, op="AddmmBackward0", module="layers.0", evidence=evidence)
-    assert only(recording, code).where.module == "layers.0"
+    finding = only(recording, code)
+    assert finding.where.module == "layers.0"
+    assert code != "GT204" or f"the batch holds {brought}" in finding.message
 
 
 @pytest.mark.parametrize(("choice", "code"), [("WhereBackward0", "GT201"), ("AddBackward0", "GT203")])
