@@ -23,8 +23,7 @@ _DELIBERATE = {
     "log", "new_full", "zeros", "ones", "empty", "masked_fill_scalar", "index_fill", "index_fill_",
 }  # fmt: skip
 """Calls by which a program puts an infinity in on purpose (an attention mask, say); only as the source of an infinity
-that
-another op turns into a NaN. `log` of a mask of zeros and ones is the usual way to make one."""
+that another op turns into a NaN. `log` of a mask of zeros and ones is the usual way to make one."""
 
 
 _UPSTREAM_LIMIT = 1_000

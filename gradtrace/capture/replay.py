@@ -1,10 +1,8 @@
 """Run a retained graph backward once more, node by node, to find where a NaN or an infinity is born.
 
 The nodes are called directly, in the engine's order (highest sequence number first), so that no hook of the program
-runs a
-second time and no `.grad` is touched. What the engine does between two nodes (summing to the input's shape, casting,
-adding
-up) is done here. The run ends at the first birth.
+runs a second time and no `.grad` is touched. What the engine does between two nodes (summing to the input's shape,
+casting, adding up) is done here. The run ends at the first birth.
 """
 
 from __future__ import annotations
