@@ -1,4 +1,5 @@
-"""Weights that the program moves by itself: plain gradient descent without an optimizer, the climb of SAM.
+"""Weights that the program moves by itself (plain gradient descent without an optimizer, the climb of SAM), and
+gradients that it zeroes by itself.
 
 No hook tells of it. A few leaves are compared across the time between two backwards: the version that torch counts, the
 memory they lie in, and, since changes through `.data` are not counted, a few of their values where those lie in host
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
 LEAVES = 4
 """Leaves compared, spread over those that a backward wrote to: some of them may be data that wants a gradient."""
@@ -22,7 +23,7 @@ VALUES = 8
 """Values compared of each."""
 
 PROBATION = 32
-"""Backwards after which a program that never moved weights itself is trusted not to."""
+"""Backwards after which a program that never moved weights, or never zeroed gradients, itself is trusted not to."""
 
 Mark = tuple[int, int, bytes]
 
@@ -88,3 +89,35 @@ class Moves:
         if found:
             self._looked = 0
         return found
+
+
+class Zeroings:
+    """The gradients under watch, as the last backward left them. What it wrote as zeros nobody zeroed."""
+
+    def __init__(self) -> None:
+        self._left: dict[int, Mark] = {}
+        self._looked = 0
+
+    def wrote(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
+        """After a backward that wrote gradients of `numbers`."""
+        self._left.clear()
+        if self._looked >= PROBATION:
+            return
+        self._looked += 1
+        for number in numbers[:: max(1, -(-len(numbers) // LEAVES))]:
+            tensor = tensors[number]
+            if tensor is not None and tensor.grad is not None:
+                self._left[number] = mark(tensor.grad)
+
+    def cover(self, numbers: Collection[int], tensors: Sequence[Tensor | None]) -> bool:
+        """Whether the gradients of `numbers` are all zero by now, those under watch since the backward. A program that
+        freezes a part of its weights in this way leaves others as they were."""
+        present = {number: tensor.grad for number in numbers if (tensor := tensors[number]) is not None}
+        gradients = {number: gradient for number, gradient in present.items() if gradient is not None}
+        watched = gradients.keys() & self._left.keys()
+        if not watched or any(mark(gradients[number]) == self._left[number] for number in watched):
+            return False
+        if not all(map(is_zero, gradients.values())):
+            return False
+        self._looked = 0
+        return True

@@ -36,6 +36,9 @@ PARAMETER = "Parameter"
 ASSIGNED = "data="
 """`leaf.data = value`, as the journal names it."""
 
+_ALIASES = {"data", "detach"}
+"""Calls that give the same memory without a history: what is written there, the tensor it was taken of holds too."""
+
 _SHAPE_ONLY = {
     "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "randint_like", "full_like",
     "new_zeros", "new_ones", "new_empty", "new_full",
@@ -88,6 +91,8 @@ class CutTracker:
         self.start = 0
         """Sequence number of the first node made since the last backward."""
         self._tags: dict[int, tuple[weakref.ref[Tensor], frozenset[Key]]] = {}
+        self._aliases: dict[int, tuple[weakref.ref[Tensor], weakref.ref[Tensor], str]] = {}
+        """By the identity of an alias: itself, the tensor whose memory it shares, and the call that made it."""
         self.found: dict[Key, Cut] = {}
 
     @property
@@ -99,6 +104,7 @@ class CutTracker:
         """A backward is over: its cuts are dropped."""
         self.found.clear()
         self._tags.clear()
+        self._aliases.clear()
         self.start = private.sequence_nr()
 
     def behind(self, tensor: Tensor) -> list[Cut]:
@@ -126,6 +132,7 @@ class CutTracker:
         """Carry cut values onward through one call, and notice where it cuts."""
         if seen.name in _SHAPE_ONLY:
             return
+        seen = self._through_alias(seen)
         if seen.name in (ASSIGNED, "copy_") and _is_leaf(seen.inputs[0]) and seen.inputs[0].requires_grad:
             self._assigned(seen)
             return
@@ -143,6 +150,26 @@ class CutTracker:
             carried = {key for key, cut in self.found.items() if cut.exits}
         if carried:
             self._carry(carried, seen)
+
+    def _through_alias(self, seen: Seen) -> Seen:
+        """A call that writes to an alias (`buffer.data.copy_(value)`), as one that writes to the tensor whose memory it
+        shares: the value's history ends there."""
+        if seen.name in _ALIASES and seen.outputs:
+            alias, origin = seen.outputs[0], seen.inputs[0]
+            self._aliases[id(alias)] = weakref.ref(alias), weakref.ref(origin), seen.name
+        elif self._aliases and len(seen.inputs) > 1 and _writes_first(seen):
+            written, call = self._origin_of(seen.inputs[0])
+            if written is not None and _is_leaf(written) and written.requires_grad:
+                return seen._replace(name=ASSIGNED, inputs=[written, *seen.inputs[1:]])
+            if written is not None:
+                return seen._replace(name=call, inputs=seen.inputs[1:], outputs=[written])
+        return seen
+
+    def _origin_of(self, tensor: Tensor) -> tuple[Tensor | None, str]:
+        """The tensor whose memory an alias or a view of one shares, and the call that made the alias."""
+        whole = tensor if tensor._base is None else tensor._base
+        alias, origin, call = self._aliases.get(id(whole), (None, None, ""))
+        return (origin(), call) if origin is not None and alias is not None and alias() is whole else (None, "")
 
     def _assigned(self, seen: Seen) -> None:
         """A leaf takes over values, and hands no gradient on to what they were computed from."""
@@ -205,6 +232,11 @@ class CutTracker:
         for tensor in seen.outputs:
             if not tensor.requires_grad:
                 self._tag(tensor, keys)
+
+
+def _writes_first(seen: Seen) -> bool:
+    """Whether a call changes its first tensor in place."""
+    return seen.name == "__setitem__" or any(output is seen.inputs[0] for output in seen.outputs)
 
 
 def _is_leaf(tensor: Tensor) -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.capture import private
-from gradtrace.capture.by_hand import Moves, is_zero
+from gradtrace.capture.by_hand import Moves, Zeroings, is_zero
 from gradtrace.model import StepFlag
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class GradientLedger:
         self._registry = registry
         self._on_moved = on_moved
         self._moves = Moves()
+        self._zeroings = Zeroings()
         self._moved: list[int] | None = None
         """Leaves that the program moved by itself since the last backward; None where it moved none."""
         self.fresh: set[int] = set()
@@ -95,9 +96,10 @@ class GradientLedger:
             self._on_moved(StepFlag.STALE if not set(moved).isdisjoint(numbers) else StepFlag(0))
 
     def _watch(self, numbers: Sequence[int]) -> None:
+        tensors = self._registry.tensors()
+        self._zeroings.wrote(numbers, tensors)
         if self._moves.is_over:
             return
-        tensors = self._registry.tensors()
         self._moves.wrote(numbers, tensors)
         self._as_written = {number: _state(tensors[number]) for number in self._moves.watched}
 
@@ -107,6 +109,15 @@ class GradientLedger:
         gone = [number for number in self.fresh if (tensor := tensors[number]) is not None and tensor.grad is None]
         self.clear(dead + gone)
         return bool(gone)
+
+    def notice_zeroed(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> bool:
+        """Drop what backwards wrote for the parameters of a step, where the program zeroed all of it by hand since;
+        whether it did."""
+        fresh = self.fresh.intersection(numbers)
+        zeroed = self._zeroings.cover(fresh, tensors)
+        if zeroed:
+            self.clear(sorted(fresh), tensors)
+        return zeroed
 
     def clear(self, numbers: Sequence[int], zeroed: Sequence[Tensor | None] = ()) -> None:
         """`zero_grad` over these parameters; `zeroed` are all tensors where it left zeros instead of None."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gradtrace.capture import private
 from gradtrace.capture.loop import SENTINELS, WATCHED_IN_FULL, LoopWatch
+from gradtrace.capture.sites import UNKNOWN
 from gradtrace.capture.updates import UpdateMeter
 from gradtrace.model import LoopKind, StepFlag
 
@@ -58,6 +59,8 @@ class StepWatch:
         ledger = self._loop.ledger
         if ledger.fresh and ledger.notice_cleared(tensors):
             self._loop.cleared_by_hand(self._lens.journal.gradient_set_at)
+        if ledger.fresh and ledger.notice_zeroed(record.parameters, tensors):
+            self._loop.cleared_by_hand(self._overwritten_at(record, tensors))
         owned = [(number, tensor) for number in record.parameters if (tensor := tensors[number]) is not None]
         flags = ledger.flags(record.parameters, tensors)
         if not any(tensor.grad is not None for _, tensor in owned):
@@ -71,6 +74,13 @@ class StepWatch:
         self._step = _Step(optimizer, flags, self._clock.backwards, self._sites.here(frame))
         if not has_closure:  # a closure runs the program's forward, which is of interest
             self._lens.rest(self._step.site)
+
+    def _overwritten_at(self, record: Optimizer, tensors: Sequence[Tensor | None]) -> int:
+        """The line that last changed a gradient of the optimizer in place, where the journal was on."""
+        gradients = [tensor.grad for number in record.parameters if (tensor := tensors[number]) is not None]
+        storages = {gradient.untyped_storage()._cdata for gradient in gradients if gradient is not None}
+        changes = (change.site for change in reversed(self._lens.journal.overwrites) if change.storage in storages)
+        return next(changes, UNKNOWN)
 
     def finish(self, optimizer: Any) -> None:
         """After `optimizer.step()`."""

@@ -13,6 +13,7 @@ from gradtrace.rules.arrays import Floats, Ints, Mask, Records, Rows, Singles
 from gradtrace.rules.births import Birth, find_births
 from gradtrace.rules.flows import Flows
 from gradtrace.rules.protocol import Protocol
+from gradtrace.rules.series import by_model
 from gradtrace.rules.thresholds import Thresholds
 
 if TYPE_CHECKING:
@@ -176,15 +177,20 @@ class Run:
 
     @cached_property
     def lines(self) -> list[Rows]:
-        """The rows of each line that calls `backward()`, the busiest first: several losses are several series."""
+        """The rows of each line that calls `backward()`, for each model that it trains, the busiest first: several
+        losses, or folds, are several series."""
         rows = np.flatnonzero(self.outer & self.brought)
         sites = self.rows["site"][rows]
-        series: list[Rows] = [rows[sites == site] for site in np.unique(sites)]
+        series: list[Rows] = []
+        for site in np.unique(sites):
+            line = rows[sites == site]
+            models = by_model(self.got[line])
+            series += [line[models == model] for model in np.unique(models)]
         return sorted(series, key=len, reverse=True)
 
     @property
     def main_rows(self) -> Rows:
-        """The rows of the busiest line."""
+        """The rows of the busiest line and model."""
         return self.lines[0] if self.lines else np.empty(0, np.intp)
 
     @cached_property

@@ -47,6 +47,22 @@ def _by_torch(main: nn.Linear, weight: Tensor) -> None:
     vector_to_parameters(weight.flatten(), main.parameters())  # here
 
 
+def _written_to_data(main: nn.Linear, weight: Tensor) -> None:
+    main.weight.data.copy_(weight)  # here
+
+
+def _written_to_a_part_of_data(main: nn.Linear, weight: Tensor) -> Tensor:
+    buffer = torch.zeros(1, 4)
+    buffer.data[:, :2] = weight[:, :2]  # here
+    return buffer + main.weight
+
+
+def _added_to_detached(main: nn.Linear, weight: Tensor) -> Tensor:
+    buffer = torch.zeros(1, 4)
+    buffer.detach().view(-1).add_(weight.view(-1))  # here
+    return buffer + main.weight
+
+
 def _in_part(main: nn.Linear, weight: Tensor) -> Tensor:
     buffer = torch.zeros(1, 4)
     buffer[:, :2] = weight.data[:, :2]  # here
@@ -72,7 +88,16 @@ def _trained(model: nn.Module, folder: Path) -> gradtrace.Trace:
 
 @pytest.mark.parametrize(
     ("put", "call"),
-    [(_new_leaf, "Parameter"), (_assigned, "data="), (_copied, "no_grad"), (_by_torch, "data"), (_in_part, "data")],
+    [
+        (_new_leaf, "Parameter"),
+        (_assigned, "data="),
+        (_copied, "no_grad"),
+        (_by_torch, "data"),
+        (_in_part, "data"),
+        (_written_to_data, "data="),
+        (_written_to_a_part_of_data, "data"),
+        (_added_to_detached, "detach"),
+    ],
 )
 def test_the_line_that_hands_no_gradient_back_is_named(
     tmp_path: Path, put: Callable[[nn.Linear, Tensor], Tensor | None], call: str
@@ -89,6 +114,7 @@ def test_the_line_that_hands_no_gradient_back_is_named(
 def test_a_pasted_value_that_keeps_its_graph_is_no_cut(tmp_path: Path) -> None:
     def put(main: nn.Linear, weight: Tensor) -> Tensor:
         buffer = torch.zeros(1, 4)
+        assert not buffer.data.any()
         buffer[:, :2] = weight[:, :2]
         return buffer + main.weight
 

@@ -106,6 +106,7 @@ OUTERMOST = {
 
 OFF_COURSE = {
     ("GradientReader", "_given"),
+    ("CutTracker", "_origin_of"),
     ("CutTracker", "note_entry"),
     ("LiveGraph", "_ease_the_end"),
     ("Lens", "_noting_compile"),
@@ -113,6 +114,7 @@ OFF_COURSE = {
     ("LoopWatch", "_clipping_value"),
     ("LoopWatch", "_module_cleared"),
     ("GradientLedger", "_is_uncleared"),
+    ("StepWatch", "_overwritten_at"),
     ("GraphWatch", "must_look_first"),
     ("LoopWatch", "_moved_by_hand"),
     ("Registry", "_find_sharded"),
@@ -131,8 +133,8 @@ OFF_COURSE = {
     ("_Finder", "_is_deliberate"),
     ("_Finder", "follow_saved"),
 }
-"""What the course does not pass through: accelerators, clipping by value, weights moved by hand late in a program, deep
-graphs, sharded parameters, ..."""
+"""What the course does not pass through: accelerators, clipping by value, weights moved by hand late in a program,
+gradients zeroed by hand, deep graphs, sharded parameters, ..."""
 
 
 def _entries() -> list[tuple[type, str]]:

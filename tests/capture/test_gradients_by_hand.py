@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import gradtrace
 from gradtrace.capture.by_hand import PROBATION, Moves
@@ -171,6 +172,56 @@ def test_gradients_cleared_by_hand_are_told_with_their_line(tmp_path: Path) -> N
     source = sources[site]
     assert source is not None
     assert source.text == "parameter.grad = None  # by hand"
+
+
+def _zeroed_before_each_step(out: Path, model: nn.Sequential, zero: Callable[[Tensor], object]) -> gradtrace.Trace:
+    """Train, with the gradients of the last layer zeroed between each backward and its step."""
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradtrace.trace(out=out, on_finding="ignore") as trace:
+        for _ in range(PROBATION + 3):
+            optimizer.zero_grad()
+            model(torch.ones(2, 3)).sum().backward()
+            for parameter in model[-1].parameters():
+                assert parameter.grad is not None
+                zero(parameter.grad)
+            optimizer.step()
+    return trace
+
+
+ZEROING = {
+    "in place": lambda gradient: gradient.zero_(),
+    "through data": lambda gradient: gradient.data.zero_(),
+    "by a factor": lambda gradient: gradient.mul_(0),
+}
+
+
+@pytest.mark.parametrize("zero", ZEROING.values(), ids=ZEROING)
+def test_gradients_zeroed_by_hand_are_cleared(tmp_path: Path, zero: Callable[[Tensor], object]) -> None:
+    trace = _zeroed_before_each_step(tmp_path / "t.gradtrace", nn.Sequential(nn.Linear(3, 1)), zero)
+    assert not any(StepFlag.FRESH in flags for flags in _flags(trace))
+    assert all(StepFlag.CLEARED in flags for flags in _flags(trace))
+    (finding,) = trace.findings
+    assert finding.code == "GT404"
+    assert finding.where.source is not None
+    assert "lambda gradient" in str(finding.where.source.text)
+
+
+def test_a_part_frozen_by_zeroing_its_gradients_is_healthy(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    trace = _zeroed_before_each_step(tmp_path / "t.gradtrace", model, ZEROING["in place"])
+    assert all(StepFlag.FRESH in flags for flags in _flags(trace))
+    assert [finding for finding in trace.findings if finding.severity != "note"] == []
+
+
+def test_zeros_that_a_backward_wrote_are_not_cleared(tmp_path: Path) -> None:
+    model = nn.Linear(3, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(3):
+            optimizer.zero_grad()
+            (model(torch.ones(2, 3)).sum() * 0).backward()
+            optimizer.step()
+    assert all(StepFlag.FRESH in flags for flags in _flags(trace))
 
 
 @pytest.mark.parametrize("optimizer_first", [True, False])
