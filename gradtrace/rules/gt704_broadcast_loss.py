@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from gradtrace.model import Where
+from gradtrace.model import Node, Where
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import Layout, numel
 from gradtrace.rules.lints import Hit, one_a_line, places, span_of
@@ -48,7 +48,7 @@ class BroadcastLoss(Rule):
         example="prediction = model(x)                # (64, 1)\nloss = ((prediction - y) ** 2).mean() # y is (64,)",
         fix="Bring both to one shape: `prediction.squeeze(1)` or `y.unsqueeze(1)`.",
         silent="Pairs that are meant: distances and contrastive losses, whose two sides both come from the graph"
-        " or are unsqueezed.",
+        " or are unsqueezed; weights that are a table of pairs themselves.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -89,11 +89,17 @@ def _broadcast_operand(layout: Layout, place: int) -> int | None:
     if shape is None or len(shape) != 2 or shape[0] != shape[1] or shape[0] < 2:
         return None
     operands = layout.producers[place]
-    if len(operands) != 1:
+    if len(operands) != 1 or _has_a_table(layout.nodes[place]):
         return None
     node = layout.nodes[operands[0]]
     fits = node.shape in ((shape[0], 1), (shape[0],))
     return operands[0] if fits and node.kind == "op" and not node.op.startswith(_MEANT) else None
+
+
+def _has_a_table(node: Node) -> bool:
+    """Whether an operand that the op saved is (N, N) itself: a kernel or a mask of pairs, not a broadcast target."""
+    saved = (node.attributes or {}).get("saved") or {}
+    return any(tuple(shape) == node.shape for shape in saved.values())
 
 
 def _loss_of(layout: Layout, place: int) -> int | None:

@@ -165,6 +165,15 @@ def test_a_product_that_broadcasts_to_a_table(pairing: str, then: str):
     assert only(with_graph(tape), "GT704").where.source == at(30)
 
 
+@pytest.mark.parametrize(("constant", "alarms"), [([64], 1), ([64, 64], 0)], ids=["a row", "a table"])
+def test_a_product_with_a_table_of_weights_is_meant(constant: list[int], alarms: int):
+    tape = Tape()
+    mean = tape.op("MeanBackward0", shape=())
+    tip = tape.op("MulBackward0", mean, shape=(64, 64), attributes={"saved": {"other": constant}})
+    tape.leaf("layers.2.weight", tape.op("AddmmBackward0", tip, shape=(64, 1)))
+    assert len(found(with_graph(tape), "GT704")) == alarms
+
+
 def test_terms_of_one_loss_that_broadcast_alike_are_one_finding():
     tape = Tape()
     tip = tape.op("AddBackward0", tape.op("MeanBackward0", shape=()), shape=(64, 64))
