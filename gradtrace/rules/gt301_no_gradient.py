@@ -71,7 +71,12 @@ class NoGradient(Rule):
 
     def _cut(self, run: Run, cut: Cut, ids: list[int]) -> Draft:
         names = run.names(ids)
-        way = "cuts the way to the loss" if cut.reaches_loss else "takes the value out of the graph"
+        module = module_text(cut.module)
+        if cut.reaches_loss:
+            way, unless = "cuts the way to the loss", ""
+        else:  # it may have come back as a plain number, or only have been shown
+            way = "takes the value out of the graph, and no other way leads to the loss"
+            unless = f"; if that is only to show it, nothing uses what {module} computes"
         return Draft(
             severity="error",
             message=f"no gradient ever reaches {listed(names)}: {spoken(cut.call)}{at_line(cut.source)} {way}",
@@ -82,7 +87,7 @@ class NoGradient(Rule):
                 source=cut.source,
                 optimizer=_owner(run, ids),
             ),
-            cause=f"{spoken(cut.call)} in {module_text(cut.module)} passes the value on without its graph",
+            cause=f"{spoken(cut.call)} in {module} passes the value on without its graph{unless}",
             fix=remedy(cut.call),
             **_seen(run),
             parameters=names,

@@ -75,20 +75,14 @@ def _draft(run: Run, groups: list[GroupUpdates], step: int) -> Draft:
     worst = max(float(np.median(group.ratio[group.steps >= step])) for group in groups)
     source = run.source(steps.site)
     rate = float(rates[-1])
-    decayed = len(rates) > 1 and 0 <= rate < 1e-3 * float(rates.max())
+    cause, fix = _why(run, groups, worst, at_line(source, " for the step at "))
     return Draft(
         severity="warning",
         message=f"the updates of {optimizer.name} are {factor(worst)} of the weights since step {step}: nothing moves "
         f"(learning rate {factor(rate)})",
         where=Where(optimizer=optimizer.name, source=source),
-        cause=f"the learning rate has fallen from {factor(float(rates.max()))} to {factor(rate)}"
-        if decayed
-        else f"the learning rate {factor(rate)} is too small{at_line(source, ' for the step at ')}",
-        fix="step the scheduler less often or raise the rate, until update / weight is about 1e-3"
-        if decayed
-        else f"raise the learning rate by about {factor(1e-3 / worst)} times"
-        if worst > 0
-        else "raise the learning rate until update / weight is about 1e-3",
+        cause=cause,
+        fix=fix,
         first=steps.backward_at(step),
         last=int(steps.backward[-1]) or None,
         count=len(steps),
@@ -101,3 +95,40 @@ def _draft(run: Run, groups: list[GroupUpdates], step: int) -> Draft:
             "sampled": counted(len(groups[0].steps), "step"),
         },
     )
+
+
+def _why(run: Run, groups: list[GroupUpdates], worst: float, where: str) -> tuple[str, str]:
+    """The cause of updates of size `worst`, and what to do about it."""
+    rates = learning_rates(run, groups[0].optimizer)
+    rate = float(rates[-1])
+    if len(rates) > 1 and 0 <= rate < 1e-3 * float(rates.max()):
+        return (
+            f"the learning rate has fallen from {factor(float(rates.max()))} to {factor(rate)}",
+            "step the scheduler less often or raise the rate, until update / weight is about 1e-3",
+        )
+    if _is_within_tolerance(run, groups):
+        return (
+            "the largest gradient lies within the tolerance_grad of L-BFGS: each step ends before its first move",
+            "scale the loss up, or lower tolerance_grad",
+        )
+    if worst == 0 and rate > 0:
+        return (
+            (
+                f"the step{where.removeprefix(' for the step')} leaves the weights exactly as they were, whatever the "
+                "learning rate: what it adds is zero or rounds to nothing"
+            ),
+            "look at the gradients that the step is given, and at the type of the weights",
+        )
+    raised = f"by about {factor(1e-3 / worst)} times" if worst > 0 else "until update / weight is about 1e-3"
+    return f"the learning rate {factor(rate)} is too small{where}", f"raise the learning rate {raised}"
+
+
+def _is_within_tolerance(run: Run, groups: list[GroupUpdates]) -> bool:
+    """Whether the optimizer gives up since every gradient is below its own threshold."""
+    optimizer = groups[0].optimizer
+    tolerance = optimizer.defaults.get("tolerance_grad")
+    if optimizer.type != "LBFGS" or not isinstance(tolerance, (int, float)):
+        return False
+    held = list(optimizer.parameters)
+    peaks = run.largest[:, held][run.got[:, held]]
+    return bool(len(peaks)) and float(peaks.max()) <= tolerance

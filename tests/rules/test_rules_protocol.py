@@ -172,6 +172,23 @@ def test_updates_too_small_to_matter():
     assert finding.evidence["update_over_weight"] == pytest.approx(1e-9)
 
 
+def test_updates_of_nothing_are_not_blamed_on_the_learning_rate():
+    recording = mlp()
+    recording.train(40)
+    sampled_updates(recording, [0.0] * 40)
+    assert "whatever the learning rate" in (only(recording, "GT406").cause or "")
+
+
+@pytest.mark.parametrize(("tolerance", "named"), [(10.0, True), (1e-7, False)])
+def test_gradients_within_the_tolerance_of_lbfgs(tolerance: float, named: bool):
+    recording = Synthetic()
+    layers = [leaf for name in ("first", "middle", "last") for leaf in recording.layer(name)]
+    recording.optimizer(layers, type_="LBFGS", defaults={"tolerance_grad": tolerance})
+    recording.train(40)
+    sampled_updates(recording, [0.0] * 40)
+    assert ("tolerance_grad" in (only(recording, "GT406").cause or "")) == named
+
+
 def test_updates_that_die_with_the_learning_rate():
     recording = mlp()
     for step in range(60):

@@ -39,6 +39,15 @@ def test_of_several_cuts_the_one_that_entered_the_loss_is_blamed():
     assert only(recording, "GT301").where.op == "argmax"
 
 
+def test_a_cut_that_is_not_known_to_reach_the_loss_may_be_for_show():
+    recording = mlp()
+    recording.event("cut", call="item", source=line(5), module="", parameters=[0, 1], reaches_loss=False, count=3)
+    recording.train(5, without(recording, 0, 1))
+    finding = only(recording, "GT301")
+    assert finding.where.op == "item"
+    assert "only to show it" in (finding.cause or "")
+
+
 def test_of_two_losses_the_one_that_the_owner_steps_on_tells_the_cut():
     recording = Synthetic()
     recording.module("", "Agent")
