@@ -4,7 +4,7 @@ backwards."""
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 
 FIRST = 3
 """Backwards from the start that are always looked at closely."""
@@ -69,11 +69,17 @@ class Schedule:
             return number == 1 or number % self._graph == 0
         if number <= FIRST or on_series(number):
             self._out_of_turn = False
-            self._window = max(self._window, min(len(set(self._recent)) or 1, _MANY))
+            self._window = max(self._window, self._cycle())
         if self._window > 0:
             self._window -= 1
             return True
         return False
+
+    def _cycle(self) -> int:
+        """Kinds of backwards that take turns: structures that came up again lately. One that never does, as where the
+        graph depends on the length of the data, is no kind."""
+        again = sum(times > 1 for times in Counter(self._recent).values())
+        return min(max(again, 1), _MANY)
 
     def trigger(self, *, urgent: bool = False) -> None:
         """Something was seen that calls for a close look at the next backward; taken where time allows, or if

@@ -41,3 +41,15 @@ def test_looks_out_of_turn_take_a_small_share_of_the_time() -> None:
     changing = [1] * 100 + list(range(2, 90))
     assert len([number for number in looked_at(changing) if number > 100]) > 80
     assert len([number for number in looked_at(changing, overhead=100.0) if number > 100]) == 1
+
+
+def test_kinds_of_backwards_that_take_turns_are_each_looked_at() -> None:
+    armed = looked_at([1, 2, 3] * 60, overhead=100.0)
+    for first in (20, 50, 100):
+        assert {first, first + 1, first + 2} <= set(armed)
+
+
+def test_structures_that_never_come_again_are_no_kinds() -> None:
+    """As of a loop over as many steps as the data is long: the run is not looked at eight backwards at a time."""
+    armed = looked_at(range(120), overhead=100.0)
+    assert [number for number in armed if number >= 20] == [20, 50, 100]
