@@ -55,8 +55,8 @@ def explain(
     Call it before `backward()`, or after `backward(retain_graph=True)`. No `.grad` and nothing of the graph is changed,
     and none of the program's hooks runs, but for those in `forward`. `model` gives the parameters their names. The
     finite differences beside each leaf run the forward again: `forward`, a function without arguments that computes the
-    same loss, or else what the graph kept of it. `path` ("FROM:TO", with names of parameters, modules or ops, and
-    "loss") picks a part of a large graph.
+    same loss, or else what the graph kept of it. `path` ("FROM:TO", in either order, with names of parameters,
+    modules or ops, and "loss") picks a part of a large graph.
 
     Raises GradtraceError where `loss` is not one number with a graph, where the graph is gone, or where `forward` gives
     another loss.
@@ -220,11 +220,11 @@ def chosen(snapshot: Snapshot, path: str | None, notes: list[str]) -> Collection
     if path is None and len(ops) <= MANY:
         return range(len(snapshot.nodes))
     from gradtrace.graphs import paths, to_networkx
+    from gradtrace.graphs.paths import split_path
 
     graph = to_networkx(snapshot)
     if path is not None:
-        source, colon, target = path.partition(":")
-        found = paths(graph, *((source or None, target) if colon else (None, source)))
+        found = paths(graph, *split_path(path))
         if len(found.graph) > MANY:
             notes.append(f"Of {found.count} ways on {path}, the shortest is shown.")
             return _shortest(found.graph)

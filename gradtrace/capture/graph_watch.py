@@ -119,6 +119,8 @@ class GraphWatch:
 
     def _keep_values(self, running: Running, graph: LiveGraph) -> None:
         """Keep the numbers of a small graph for `gradtrace explain`."""
+        if not self._options.source:
+            return
         if not self._lens.sightings.mode_on or len(running.roots) != 1 or not 0 < len(graph.nodes) <= NODES:
             return
         sequences = (private.node_sequence(node) for node in graph.nodes)

@@ -84,7 +84,8 @@ def trace(
         out: the trace file; with none the trace is kept in a temporary file as long as the trace object lives.
         every: record the statistics of each k-th backward only.
         graph: which graphs to store: "changes" (each new structure, the default), "first", "all", "off", or a period.
-        source: find the source lines of the user's code for stored graphs.
+        source: keep what shows more of the program than names, shapes and norms: the source lines of stored graphs, and
+            for `gradtrace explain` the numbers of very small ones.
         replay: keep each graph until its gradients are known to be finite, so that the birth of a NaN is found in the
             same step. Costs the memory of the graph and of intermediate results until the next forward.
         on_finding: "warn" (once each), "raise" (`FindingRaised` at the faulty step), "ignore", or a function of

@@ -15,7 +15,7 @@ from gradtrace.cli.output import write
     epilog="Example: gradtrace explain linear_regression.gradtrace --backward 1",
 )
 @click.option("--backward", type=int, default=-1, metavar="N", help="Of backward N; negative counts from the end.")
-@click.option("--path", metavar="FROM:TO", help="Only what lies on the way between two nodes or modules.")
+@click.option("--path", metavar="FROM:TO", help="Only the ways between two nodes or modules; loss is the loss.")
 @click.option("--rank", type=click.IntRange(min=0), default=0, help="Of a folder of ranks.")
 @click.option(
     "--format", type=click.Choice(["text", "markdown", "html"]), help="By default the ending of FILE, or text."

@@ -56,7 +56,7 @@ def _depth(value: str) -> str | int:
     help="Calls of one module as one box, as long as they are alike, or one box each.",
 )
 @click.option("--focus", metavar="MODULE", help="This module, and its neighbours as boxes.")
-@click.option("--path", metavar="FROM:TO", help="Only what lies on the way between two nodes or modules.")
+@click.option("--path", metavar="FROM:TO", help="Only the ways between two nodes or modules; loss is the loss.")
 @click.option(
     "--color",
     type=click.Choice(["gradient", "gain", "time", "memory", "none"]),

@@ -40,7 +40,9 @@ def _graphs(value: str) -> str | int:
     metavar="POLICY",
     help="Which graphs to store: changes (the default), first, all, off, or one in N.",
 )
-@click.option("--source/--no-source", default=True, help="Keep the lines of source code that graphs refer to.")
+@click.option(
+    "--source/--no-source", default=True, help="Keep source lines, and the numbers of graphs small enough to explain."
+)
 @click.option("--replay/--no-replay", default=True, help="Find the op in which a NaN is born.")
 @click.option(
     "--on-finding",

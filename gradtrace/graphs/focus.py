@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from gradtrace.errors import GradtraceError
 from gradtrace.graphs.copies import copied, restricted
+from gradtrace.graphs.order import reach
 from gradtrace.graphs.types import LEAVES, Facts, Graph, op_name
 from gradtrace.model import Finding, Where
 
@@ -34,18 +35,8 @@ def _belongs(path: str | None, module: str) -> bool:
 
 def between(graph: Graph, sources: Iterable[int], targets: Iterable[int]) -> Graph:
     """The part of `graph` that lies on a way from one of `sources` to one of `targets`."""
-    ahead = _reach(sources, graph.successors)
-    return restricted(graph, ahead & _reach(targets, graph.predecessors))
-
-
-def _reach(starts: Iterable[int], step: Callable[[int], Iterable[int]]) -> set[int]:
-    seen = set(starts)
-    stack = list(seen)
-    while stack:
-        fresh = [node for node in step(stack.pop()) if node not in seen]
-        seen.update(fresh)
-        stack.extend(fresh)
-    return seen
+    ahead = reach(sources, graph.successors)
+    return restricted(graph, ahead & reach(targets, graph.predecessors))
 
 
 def around(graph: Graph, findings: Sequence[Finding], hops: int = 2) -> Graph:

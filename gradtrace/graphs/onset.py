@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
-from gradtrace.graphs.order import topological
-from gradtrace.graphs.types import Facts, Graph
+from gradtrace.graphs.order import reach, topological
+from gradtrace.graphs.slopes import slopes_of, step_along
+from gradtrace.graphs.types import Facts, Graph, op_name
 
 SUDDEN = 1.0
 """Orders of magnitude in one op from which on the op itself is the place. Where no op on the way takes as much, the
@@ -15,27 +15,11 @@ gradient fades little by little, and the place is but where it passes the border
 
 ILL = frozenset({"vanishing", "exploding", "zero", "nan"})
 
+_SUMS = ("Add", "Sub")
+"""Ops that hand on their whole gradient to each of their inputs."""
+
 _FROM = {"vanishing": {"ok"}, "exploding": {"ok"}, "zero": {"ok"}, "nan": {"ok", "vanishing", "exploding"}}
 """Healths before each illness. Between two others nothing begins: what fades further is zero in the end."""
-
-
-class Step(NamedTuple):
-    """The largest change on the way to a node: decades lost (or won, where negative), and the op that did it."""
-
-    decades: float
-    node: int
-
-
-class Slope(NamedTuple):
-    """The largest fall and the largest rise on the way to a node."""
-
-    fall: Step
-    rise: Step
-
-    def extended(self, step: Step) -> Slope:
-        """With one more step at the end of the way."""
-        fall = step if step.decades > self.fall.decades else self.fall
-        return Slope(fall, step if step.decades < self.rise.decades else self.rise)
 
 
 class Onset(NamedTuple):
@@ -53,35 +37,62 @@ def find_onsets(graph: Graph, level: float, ends: set[int], taken: set[int]) -> 
     An illness begins where a node that is well hands on what makes the next one ill. On the way of most of the
     gradient from the loss to there, the op that takes at least `SUDDEN` and more than any other is to blame. Where none
     does, side branches pass the border before the main way: of the largest ill part only the last crossing is told,
-    beyond which all is ill. A branch that hands on exactly nothing is how many a residual block begins: it ends a
-    gradient only where no other way leads around it. And what starves no parameter (a small term of a loss, a
-    division by a count) is but a small part of the gradient.
+    beyond which all is ill.
     """
     healths = dict(graph.nodes(data="health"))
-    crossings = list(_crossings(graph, healths, ends))
     found = {root: Onset("nan", None) for root in graph.graph.get("roots", ()) if healths.get(root) == "nan"}
+    crossings = list(_crossings(graph, healths, ends))
     if not crossings:
         return found
+    search = _Search(graph, healths, level, taken)
     gradual: dict[int, Onset] = {}
-    parts = _ill_parts(graph, healths)
-    order = topological(graph)
-    slopes = _slopes(graph, order, level)
     for source, target, facts in crossings:
-        health = healths[target]
-        if health == "vanishing" and taken and not _starves(graph, parts[target], taken):
+        node, onset = search.onset(source, target, facts)
+        if search.excuses(node, target, onset):
             continue
-        slope = slopes[source].extended(_step(source, graph.nodes[source], facts, level))
-        step = slope.fall if health == "vanishing" else slope.rise
-        if health == "nan":
-            found[source] = Onset(health, None)
-        elif health == "zero":
-            found.update({} if _is_bypassed(graph, healths, parts[target]) else {source: Onset(health, 0.0)})
-        elif abs(step.decades) >= SUDDEN:
-            found.setdefault(step.node, Onset(health, 10.0**-step.decades))
-        else:
-            gradual[target] = Onset(health, None)
-    last = _last_into_largest(order, parts, gradual)
+        (gradual if node == target else found).setdefault(node, onset)
+    last = _last_into_largest(search.order, search.parts, gradual)
     return found if last is None else {last: gradual[last], **found}
+
+
+class _Search:
+    """A graph and what is asked of it at each place where an illness may begin."""
+
+    def __init__(self, graph: Graph, healths: Mapping[int, str], level: float, taken: set[int]) -> None:
+        self.graph, self.healths, self.level, self.taken = graph, healths, level, taken
+        self.order = topological(graph)
+        self.parts = _ill_parts(graph, healths)
+        self._position = {node: at for at, node in enumerate(self.order)}
+        self._slopes = slopes_of(graph, self.order, level)
+        self._loss = _inside_loss(graph, taken)
+
+    def onset(self, source: int, target: int, facts: Facts) -> tuple[int, Onset]:
+        """What begins along an edge, and the node that is to blame: `target` itself where no op is."""
+        health = self.healths[target]
+        if health in ("nan", "zero"):
+            return source, Onset(health, None if health == "nan" else 0.0)
+        slope = self._slopes[source].extended(step_along(source, self.graph.nodes[source], facts, self.level))
+        step = slope.fall if health == "vanishing" else slope.rise
+        if abs(step.decades) < SUDDEN:
+            return target, Onset(health, None)
+        return step.node, Onset(health, 10.0**-step.decades)
+
+    def excuses(self, node: int, target: int, onset: Onset) -> bool:
+        """Whether what begins at `node` is no illness.
+
+        What starves no parameter (a small term of a loss, a division by a count) is but a small part of the gradient. A
+        residual branch may be weak beside what it is added to, and one that hands on exactly nothing is how many
+        residual blocks begin: that ends a gradient only where no other way leads around it. What happens inside the
+        loss reaches all parameters behind alike: there a converged loss looks like a saturated one.
+        """
+        if onset.health == "zero":
+            return _is_bypassed(self.graph, self.healths, self.parts[target])
+        if onset.health == "nan":
+            return False
+        if onset.health == "vanishing":
+            starves = not self.taken or _starves(self.graph, self.parts[target], self.taken)
+            return not starves or node in self._loss or _is_residual(self.graph, self._position, node)
+        return node in self._loss
 
 
 def _last_into_largest(order: list[int], parts: Mapping[int, set[int]], entries: Collection[int]) -> int | None:
@@ -116,6 +127,25 @@ def _is_bypassed(graph: Graph, healths: Mapping[int, str], part: set[int]) -> bo
     return any(healths[end] == "ok" and graph.succ[end] for node in part for end in graph.succ[node])
 
 
+def _inside_loss(graph: Graph, taken: set[int]) -> set[int]:
+    """The ops between the loss and the first ones that take a parameter, but for those that a finding is about."""
+    users = {source for end in taken for source in graph.predecessors(end)} - taken
+    beyond = reach(users, graph.successors) if users else set(graph)
+    return {node for node in graph if node not in beyond and not graph.nodes[node].get("findings")}
+
+
+def _is_residual(graph: Graph, position: Mapping[int, int], node: int) -> bool:
+    """Whether the branch of a node was added to the very value that the branch began with; `position` is the place of
+    each node in topological order, beyond which no way leads back to an earlier one."""
+    entry, fork = node, list(graph.predecessors(node))
+    while len(fork) == 1 and op_name(graph.nodes[fork[0]].get("op")) not in _SUMS:
+        entry, fork = fork[0], list(graph.predecessors(fork[0]))
+    beside = set(graph.successors(fork[0])) - {entry} if len(fork) == 1 else set()
+    last = max(map(position.__getitem__, beside), default=-1)
+    behind = reach([node], lambda at: (end for end in graph.successors(at) if position[end] <= last))
+    return not beside.isdisjoint(behind)
+
+
 def _crossings(graph: Graph, healths: dict[int, str], ends: set[int]) -> Iterator[tuple[int, int, Facts]]:
     """Edges from what is well to what is ill; leaves are not what a gradient is lost on the way to."""
     for source, target, facts in graph.edges(data=True):
@@ -123,46 +153,3 @@ def _crossings(graph: Graph, healths: dict[int, str], ends: set[int]) -> Iterato
             continue
         if healths[source] in _FROM[healths[target]] and facts["health"] == healths[target]:
             yield source, target, facts
-
-
-def _slopes(graph: Graph, order: list[int], level: float) -> dict[int, Slope]:
-    """For each node the slope of the way on which most of the gradient comes to it; `order` is topological."""
-    nodes, targets = dict(graph.nodes.data()), dict(graph.adjacency())
-    inflow: dict[int, tuple[float, int, Facts]] = {}
-    found: dict[int, Slope] = {}
-    for node in order:
-        found[node] = Slope(Step(0.0, node), Step(0.0, node))
-        if node in inflow:
-            _, source, facts = inflow[node]
-            found[node] = found[source].extended(_step(source, nodes[source], facts, level))
-        for target, edges in targets[node].items():
-            for facts in edges.values():
-                norm = _finite(facts.get("grad_norm"))
-                if target not in inflow or norm > inflow[target][0]:
-                    inflow[target] = norm, node, facts
-    return found
-
-
-def _step(source: int, origin: Facts, facts: Facts, level: float) -> Step:
-    """What an op, with the facts `origin`, does to the gradient that goes along one edge.
-
-    Above the level near the loss nothing is lost yet (a mean divides by what it averages). An op that deals its
-    gradient out to many inputs (a stack, a concatenation) takes nothing from a part by making it a part.
-    """
-    reached, handed_on = _finite(origin.get("grad_norm")), _finite(facts.get("grad_norm"))
-    if not reached or not handed_on:
-        return Step(0.0, source)
-    whole, part = _size(origin), _size(facts)
-    if 0 < part < whole:
-        handed_on = min(reached, handed_on * math.sqrt(whole / part))
-    before, after = math.log10(reached), math.log10(handed_on)
-    fallen, risen = min(before, level) - after, max(before, level) - after
-    return Step(max(fallen, 0.0) if after <= before else min(risen, 0.0), source)
-
-
-def _finite(norm: float | None) -> float:
-    return norm if norm is not None and math.isfinite(norm) else 0.0
-
-
-def _size(facts: Facts) -> int:
-    return math.prod(facts.get("shape") or ())

@@ -1,8 +1,8 @@
-"""The order in which a gradient passes through a graph."""
+"""The order in which a gradient passes through a graph, and how far it comes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from gradtrace.graphs.types import Graph
 
@@ -47,3 +47,14 @@ def layers(graph: Graph) -> dict[int, int]:
     for node in topological(graph):
         layer[node] = max((layer[source] + 1 for source in graph.pred[node] if source in layer), default=0)
     return layer
+
+
+def reach(starts: Iterable[int], step: Callable[[int], Iterable[int]]) -> set[int]:
+    """`starts` and all that is reached from them by `step`, such as a graph's `successors`."""
+    seen = set(starts)
+    stack = list(seen)
+    while stack:
+        fresh = [node for node in step(stack.pop()) if node not in seen]
+        seen.update(fresh)
+        stack.extend(fresh)
+    return seen

@@ -11,6 +11,9 @@ from gradtrace.graphs.focus import between
 from gradtrace.graphs.order import topological
 from gradtrace.graphs.types import Facts, Graph, op_name
 
+LOSS = "loss"
+"""What stands for the roots of a graph."""
+
 LISTED = 64
 """Ways that are listed one by one; of more the best and the worst are."""
 
@@ -50,22 +53,27 @@ class Paths:
 
 
 def paths(graph: Graph, source: int | str | None = None, target: int | str = "") -> Paths:
-    """All ways of the gradient from `source` (the loss by default) to `target`.
+    """All ways of the gradient from `source` (the loss by default) to `target`, or back where it flows that way alone.
 
-    Both are a node's id, or the name of a parameter, input, module or op (a module stands for all of its nodes). The
-    ways of a net with skip connections are too many to list: they are counted, and the best and worst found, by one
-    sweep in topological order. The gain of a step is the norm on the edge over the norm that reached its source.
+    Both are a node's id, or the name of a parameter, input, module or op (a module stands for all of its nodes), or
+    "loss". The graph attribute `view` of the result says which way the gradient flows. The ways of a net with skip
+    connections are too many to list: they are counted, and the best and worst found, by one sweep in topological order.
+    The gain of a step is the norm on the edge over the norm that reached its source.
 
     Raises GradtraceError for an unknown name and where no way exists.
     """
-    starts = set(graph.graph.get("roots", ())) if source in (None, "", "loss") else resolve(graph, source)
-    ends = resolve(graph, target)
+    source = source if source not in (None, "") else LOSS
+    starts, ends = resolve(graph, source), resolve(graph, target)
     part = between(graph, starts, ends)
     if not len(part):
-        raise GradtraceError(f"no gradient flows from {source or 'the loss'} to {target}; see GT301")
+        source, target, starts, ends = target, source, ends, starts
+        part = between(graph, starts, ends)
+    if not len(part):
+        raise GradtraceError(f"no gradient flows between {target} and {source}; see GT301")
     order = topological(part)
     starts = {node for node in starts if node in part and not any(True for _ in part.predecessors(node))}
     ends = {node for node in ends if node in part and not any(True for _ in part.successors(node))}
+    part.graph["view"] = f"{source} to {target}"
     part.graph["roots"] = tuple(node for node in order if node in starts)
     count = _count(part, order, starts, ends)
     return Paths(
@@ -77,9 +85,20 @@ def paths(graph: Graph, source: int | str | None = None, target: int | str = "")
     )
 
 
-def resolve(graph: Graph, name: int | str | None) -> set[int]:
+def split_path(path: str | tuple[str, str]) -> tuple[str, str]:
+    """ "FROM:TO" as its two names, "TO" as the way to it from the loss. GradtraceError where there is no TO."""
+    first, colon, second = path.partition(":") if isinstance(path, str) else (path[0], ":", path[1])
+    source, target = (first, second) if colon else (LOSS, first)
+    if not target:
+        raise GradtraceError(f"path is {path!r}, expected FROM:TO, such as 'loss:encoder.weight'")
+    return source or LOSS, target
+
+
+def resolve(graph: Graph, name: int | str) -> set[int]:
     """The nodes that `name` stands for. GradtraceError where there are none."""
-    if isinstance(name, int) or (isinstance(name, str) and name.isdigit() and int(name) in graph):
+    if name == LOSS:
+        return set(graph.graph.get("roots", ()))
+    if isinstance(name, int) or (name.isdigit() and int(name) in graph):
         found = {int(name)} & set(graph)
     else:
         found = _named(graph, str(name))

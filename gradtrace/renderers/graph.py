@@ -47,8 +47,8 @@ def render_graph(
 
     `format` is one of FORMATS or one that a plugin adds; by default the ending of `out` decides. `depth` is "auto"
     (folded by module to at most `budget` boxes, about 60), "full", or the number of module levels to show; `modules`
-    folds exactly those, `only_findings` all but the modules around what is ill. `focus` is the dotted name
-    of a module, `path` is "FROM:TO" (names or ids; "loss" or nothing before the colon is the loss). `color` is
+    folds exactly those, `only_findings` all but the modules around what is ill. `focus` is the dotted name of a module,
+    `path` is "FROM:TO" (names or ids in either order; "loss" or nothing before the colon is the loss). `color` is
     gradient, gain, time, memory or none. `findings` are marked where they lie. `engine` names a system graphviz; the
     default is the bundled one. `calls` shows the calls of a module "together" or "apart". `unreached` are parameters
     that have no node since no gradient reaches them; pictures show where they are cut off.

@@ -163,6 +163,7 @@ def test_a_path_of_a_large_graph():
     asked = gradtrace.explain(loss, model, path="loss:38.weight")
     assert [step.name for step in asked.steps] == ["sum", "tanh", "addmm", "t"]
     assert [leaf.name for leaf in asked.leaves] == ["38.weight"]
+    assert gradtrace.explain(loss, model, path="38.weight:loss").steps == asked.steps
     assert asked.leaves[0].check.relative_error < 1e-4
     with pytest.raises(GradtraceError, match="no node"):
         gradtrace.explain(loss, model, path="loss:nowhere")

@@ -62,6 +62,20 @@ def test_without_kept_numbers_norms_remain(tmp_path):
     assert told.cost.gradients == 8 * 32 + 32 + 32 + 1
 
 
+def test_no_source_leaves_the_numbers_out_too(tmp_path):
+    """One switch for all that shows more of a program than names, shapes and norms."""
+    model, path = nn.Linear(1, 1), tmp_path / "private.gradtrace"
+    with gradtrace.trace(model, out=path, source=False):
+        model(torch.tensor([[4.25]])).square().sum().backward()
+    with gradtrace.load(path) as trace:
+        assert trace.recording().events("values") == []
+        assert all(facts["source"] is None for facts in trace.graph().nodes.values())
+        told = explain_trace(trace)
+    assert "--no-source" in told.notes[0]
+    assert told.leaves[0].gradient.numbers is None
+    assert told.leaves[0].gradient.norm is not None
+
+
 def test_a_gradient_that_a_hook_changed_is_noted(tmp_path):
     path = tmp_path / "hooked.gradtrace"
     x = torch.tensor([[1.0], [2.0]])

@@ -24,6 +24,7 @@ from gradtrace.graphs import (
     with_health,
 )
 from gradtrace.graphs.order import layers, topological
+from gradtrace.graphs.paths import split_path
 from gradtrace.graphs.types import Graph, is_view, op_name
 from gradtrace.model import Finding, Source, Where
 
@@ -97,6 +98,21 @@ def test_paths_between_modules_and_ids():
     assert paths(graph, "NllLoss", "LogSoftmaxBackward0").count == 1
 
 
+@pytest.mark.parametrize(("source", "target"), [("loss", "embed.weight"), ("head", "encoder.layers.1")])
+def test_a_path_may_be_written_backwards(source, target):
+    """The gradient flows one way only, so that there is nothing to mistake."""
+    graph = to_networkx(tape.transformer(3, lambda _: 0.9))
+    forwards, backwards = paths(graph, source, target), paths(graph, target, source)
+    assert (backwards.count, set(backwards.graph)) == (forwards.count, set(forwards.graph))
+    assert backwards.graph.graph["view"] == f"{source} to {target}"
+
+
+def test_one_name_alone_is_the_way_to_it_from_the_loss():
+    assert split_path("embed.weight") == split_path(":embed.weight") == ("loss", "embed.weight")
+    with pytest.raises(GradtraceError, match="expected FROM:TO"):
+        split_path("loss:")
+
+
 def test_unmeasured_paths_have_no_gain():
     graph = to_networkx(tape.Tape.snapshot(*_small(), measured=False))
     assert paths(graph, None, "x").best is None
@@ -110,7 +126,7 @@ def _small():
 
 def test_a_path_that_does_not_exist_and_an_unknown_name():
     graph = to_networkx(tape.mlp())
-    with pytest.raises(GradtraceError, match="no gradient flows from 0"):
+    with pytest.raises(GradtraceError, match=r"no gradient flows between 0\.weight and x"):
         paths(graph, "0.weight", "x")
     with pytest.raises(GradtraceError, match="no node, parameter, module or op 'nope'"):
         paths(graph, "loss", "nope")

@@ -88,8 +88,38 @@ def test_a_small_term_of_a_loss_starves_nobody():
     trunk, branch = recording.linear(x, "trunk"), recording.linear(x, "branch")
     for _ in range(12):
         trunk, branch = recording.op("Early", trunk), recording.op("Late", branch)
-    root = recording.op("Sum", trunk, recording.op("Scale", branch, gain=1e-6), shape=())
+    head = recording.linear(recording.op("Scale", branch, gain=1e-6), "head")
+    root = recording.op("Sum", trunk, head, shape=())
     assert set(onsets(recording, root)) == {"ScaleBackward0"}
+
+
+@pytest.mark.parametrize(("gain", "health"), [(1e-6, "vanishing"), (1e6, "exploding")])
+def test_inside_the_loss_an_op_is_to_blame_only_where_a_finding_is_about_it(gain, health):
+    """All parameters are behind it alike: whether the loss has converged or is saturated, the run tells."""
+    recording = tape.Tape()
+    x = recording.linear(recording.input("x", 4), "body")
+    for _ in range(12):
+        x = recording.linear(x, "body")
+    loss = recording.op("LogSoftmax", x, gain=gain)
+    for _ in range(5):
+        loss = recording.op("Late", loss)
+    graph = to_networkx(recording.snapshot(loss))
+    (place,) = [node for node, op in graph.nodes(data="op") if op == "LogSoftmaxBackward0"]
+    assert not any(with_health(graph).nodes(data="onset")[node] for node in graph)
+    graph.nodes[place]["findings"] = ("GT101",)
+    assert with_health(graph).nodes[place]["onset"] == health
+
+
+@pytest.mark.parametrize(("merge", "told"), [("Add", set()), ("Cat", {"ScaleBackward0"})])
+def test_a_branch_that_is_weak_beside_what_it_is_added_to_is_well(merge, told):
+    """Zero-initialised residual branches are so after their first step; what is concatenated has nothing beside it."""
+    recording = tape.Tape()
+    x = recording.linear(recording.input("x", 4), "stem")
+    for block in range(4):
+        branch = recording.op("Scale", recording.linear(x, f"branch{block}"), gain=1e-5 if block == 2 else 0.9)
+        x = recording.op(merge, branch, x)
+    x = recording.linear(x, "head")
+    assert set(onsets(recording, recording.op("Sum", x, shape=()))) == told
 
 
 def test_a_module_in_which_an_illness_begins_is_never_one_of_many():

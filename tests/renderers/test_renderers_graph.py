@@ -104,7 +104,7 @@ def test_the_format_follows_the_ending(name, start, tmp_path):
         {"format": "svg", "color": "mauve"},
         {"format": "svg", "rankdir": "UP"},
         {"format": "svg", "focus": "nope"},
-        {"format": "svg", "path": "loss"},
+        {"format": "svg", "path": "loss:"},
         {"format": "svg", "path": "loss:nope"},
         {"format": "svg", "calls": "sometimes"},
     ],

@@ -12,7 +12,7 @@ from gradtrace.graphs.fold import BUDGET, fold
 from gradtrace.graphs.health import add_health
 from gradtrace.graphs.infer import infer_modules
 from gradtrace.graphs.modules import depth_of, parent
-from gradtrace.graphs.paths import paths
+from gradtrace.graphs.paths import paths, split_path
 from gradtrace.graphs.prune import prune
 from gradtrace.graphs.types import Graph
 from gradtrace.graphs.unreached import Unreached, add_unreached
@@ -39,18 +39,16 @@ class View:
     def cut(self, graph: Graph) -> Graph:
         """The part of `graph` that is looked at, with health and findings, not yet folded."""
         part = copied(infer_modules(graph))
-        add_health(part)
-        part = add_unreached(part, self.unreached)
         if self.findings:
             add_marks(part, self.findings)
+        add_health(part)
+        part = add_unreached(part, self.unreached)
         if self.focus is not None:
             part = focus(part, self.focus)
             part.graph["view"] = self.focus
         if self.path is not None:
-            source, target = split_path(self.path)
-            found = paths(part, source, target)
+            found = paths(part, *split_path(self.path))
             part = found.graph
-            part.graph["view"] = f"{source or 'loss'} to {target}"
             part.graph["note"] = str(found)
         return part
 
@@ -86,11 +84,3 @@ def _places(graph: Graph) -> set[str]:
     if not nodes:
         raise GradtraceError("no finding is about this graph, and its gradient is well; render it without findings")
     return {around for facts in nodes if (around := parent(facts.get("module") or ""))}
-
-
-def split_path(path: str | tuple[str, str]) -> tuple[str, str]:
-    """ "FROM:TO" as its two names. GradtraceError where there is no TO."""
-    source, colon, target = path.partition(":") if isinstance(path, str) else (path[0], ":", path[1])
-    if not colon or not target:
-        raise GradtraceError(f"path is {path!r}, expected FROM:TO, such as 'loss:encoder.weight'")
-    return source, target
