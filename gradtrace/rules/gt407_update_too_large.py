@@ -49,7 +49,8 @@ def _large_samples(run: Run, group: GroupUpdates) -> Rows:
         return np.arange(len(large) - streak, len(large))
     thrown = group.weights[-1] > limits.thrown * group.weights[0]
     swollen = group.weights[-1] > limits.swollen * np.sqrt(_rows_of(run, group))
-    if thrown and (large.sum() >= limits.large_samples or (swollen and large.any())):
+    often = large.sum() >= limits.large_samples and not group.from_zero  # what begins at zero throws nothing away
+    if thrown and (often or (swollen and large.any())):
         return np.flatnonzero(large)
     restless = group.ratio > limits.large_failing
     if run.fails and restless[-1] and restless.sum() >= 2 * limits.large_samples and restless.mean() > 0.5:

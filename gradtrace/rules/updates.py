@@ -22,6 +22,8 @@ class GroupUpdates:
     ratio: Floats
     weights: Floats
     """(samples,): norm of the weights before the step."""
+    from_zero: bool
+    """The weights were all zero when they were first seen."""
 
 
 def group_updates(run: Run, optimizer: Optimizer) -> list[GroupUpdates]:
@@ -32,10 +34,12 @@ def group_updates(run: Run, optimizer: Optimizer) -> list[GroupUpdates]:
     found = []
     for number, members in enumerate(optimizer.groups or (optimizer.parameters,)):
         matrices = [leaf for leaf in dict.fromkeys(members) if len(run.leaves[leaf].shape) >= 2 and run.ever_got[leaf]]
-        ratio, size = _ratio(updates[there][:, matrices], weights[here][:, matrices])
+        held = weights[here][:, matrices]
+        ratio, size = _ratio(updates[there][:, matrices], held)
         known = np.isfinite(ratio)
         if known.any():
-            found.append(GroupUpdates(optimizer, number, matrices, steps[known], ratio[known], size[known]))
+            from_zero = bool(size[np.isfinite(held).any(axis=1)][0] == 0)
+            found.append(GroupUpdates(optimizer, number, matrices, steps[known], ratio[known], size[known], from_zero))
     return found
 
 

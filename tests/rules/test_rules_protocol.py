@@ -237,12 +237,12 @@ def test_large_updates_of_weights_that_grow_with_them():
     assert only(recording, "GT407")
 
 
-def growing_weights(growth: float) -> Synthetic:
+def growing_weights(growth: float, *, from_zero: bool = False) -> Synthetic:
     """Seven steps that each change the weights by their own size, after which nothing moves."""
     recording = mlp()
     recording.train(20)
     for step in range(1, 21):
-        weight = growth ** min(step, 8)
+        weight = 1e-3 * growth ** min(step, 8) if step > 1 or not from_zero else 0.0
         recording.sample("weight_norm", step, dict.fromkeys(range(6), weight))
         recording.sample("update_norm", step, dict.fromkeys(range(6), weight if step < 8 else 0.0))
     return recording
@@ -250,6 +250,12 @@ def growing_weights(growth: float) -> Synthetic:
 
 def test_weights_thrown_away_by_the_first_steps():
     assert only(growing_weights(10.0), "GT407").last_backward == 7
+
+
+@pytest.mark.parametrize(("growth", "thrown"), [(3.0, False), (20.0, True)])
+def test_weights_that_grow_out_of_zero_throw_nothing_away_until_they_are_swollen(growth: float, thrown: bool):
+    assert bool(found(growing_weights(growth, from_zero=True), "GT407")) == thrown
+    assert found(growing_weights(growth), "GT407")
 
 
 def test_first_steps_that_only_double_the_weights_are_healthy():
