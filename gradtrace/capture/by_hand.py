@@ -38,10 +38,15 @@ def mark(tensor: Tensor) -> Mark:
     return tensor._version, tensor.data_ptr(), bytes(values.view(torch.uint8).tolist())
 
 
+def is_readable(gradient: Tensor) -> bool:
+    """Whether its values can be looked at without waiting for a device."""
+    return gradient.device.type == "cpu" and gradient.layout is torch.strided
+
+
 def is_zero(gradient: Tensor) -> bool:
     """Whether all of a gradient is zero, as after `grad.data.zero_()`, which no version tells; False where asking would
     wait for a device."""
-    if gradient.device.type != "cpu" or gradient.layout is not torch.strided:
+    if not is_readable(gradient):
         return False
     plain = gradient.detach()
     first = plain.view(-1)[:VALUES] if plain.is_contiguous() else plain

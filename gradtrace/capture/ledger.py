@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gradtrace.capture import private
-from gradtrace.capture.by_hand import Moves, Zeroings, is_zero
+from gradtrace.capture.by_hand import Moves, Zeroings, is_readable, is_zero
 from gradtrace.model import StepFlag
 
 if TYPE_CHECKING:
@@ -28,6 +28,14 @@ def _state(tensor: Tensor | None) -> tuple[int, int]:
     return _NONE if gradient is None else (id(gradient), gradient._version)
 
 
+def _is_emptied(tensor: Tensor | None, left: tuple[int, int]) -> bool:
+    """Whether the program zeroed a `.grad` since a backward left it so; on a device, whether it changed it at all."""
+    gradient = None if tensor is None else tensor.grad
+    if gradient is None:
+        return True
+    return is_zero(gradient) if is_readable(gradient) else _state(tensor) != left
+
+
 class GradientLedger:
     """What became of each parameter's gradient since the last step of its optimizer."""
 
@@ -39,7 +47,8 @@ class GradientLedger:
         self._moved: list[int] | None = None
         """Leaves that the program moved by itself since the last backward; None where it moved none."""
         self.fresh: set[int] = set()
-        self.stale: set[int] = set()
+        self.stale: dict[int, tuple[int, int]] = {}
+        """How the last backward that added to what was left over left each such `.grad`."""
         self.cleared: set[int] = set()
         self._left: dict[int, tuple[int, int]] = {}
         self._settled: dict[int, tuple[int, int] | None] = {}
@@ -68,6 +77,8 @@ class GradientLedger:
         found = self.leftovers(tensors)
         if self.fresh:
             self.notice_cleared(tensors)
+        if self.stale:
+            self.clear([number for number, left in self.stale.items() if _is_emptied(tensors[number], left)], tensors)
         moved = self._moves.since(tensors)
         if moved:
             self._moved = [number for number in moved if self._is_uncleared(number, tensors[number])]
@@ -85,7 +96,8 @@ class GradientLedger:
             self._written = (numbers[0], _state(self._registry.tensor(numbers[0]))[0])
         self._tell_moved(numbers)
         added_to = set(leftovers).intersection(numbers)
-        self.stale |= added_to
+        for number in added_to | self.stale.keys() & numbers:
+            self.stale[number] = _state(self._registry.tensor(number))
         for number in added_to:
             self._left.pop(number, None)
         self._watch(numbers)
@@ -128,13 +140,17 @@ class GradientLedger:
         lost = gone & self.fresh
         self.cleared |= lost
         self.fresh -= lost
-        self.stale -= gone
+        self._settle(gone)
         if lost:
             now = private.sequence_nr()
             for number in lost:
                 self._cleared_at[number] = now
         for number in gone & self._left.keys():
             del self._left[number]
+
+    def _settle(self, numbers: set[int]) -> None:
+        for number in numbers & self.stale.keys():
+            del self.stale[number]
 
     def has_new(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> bool:
         """Whether some `.grad` of these was written since the last step: by a backward, or by the program's hand."""
@@ -150,7 +166,7 @@ class GradientLedger:
         flags = StepFlag(0)
         if self.has_new(numbers, tensors):
             flags |= StepFlag.FRESH
-        if owned & self.stale:
+        if owned & self.stale.keys():
             flags |= StepFlag.STALE
         if self._written is not None and self._written[0] in owned:
             number, identity = self._written
@@ -173,7 +189,7 @@ class GradientLedger:
         self._moves.stepped()
         self._stepped_at = private.sequence_nr()
         self.fresh -= owned
-        self.stale -= owned
+        self._settle(owned)
         self.cleared -= owned
         self._settled.update(dict.fromkeys(owned))
         for number in watched:

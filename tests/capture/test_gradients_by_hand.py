@@ -13,6 +13,12 @@ import gradtrace
 from gradtrace.capture.by_hand import PROBATION, Moves
 from gradtrace.model import LoopKind, StepFlag
 
+ZEROING = {
+    "in place": lambda gradient: gradient.zero_(),
+    "through data": lambda gradient: gradient.data.zero_(),
+    "by a factor": lambda gradient: gradient.mul_(0),
+}
+
 
 def _flags(trace: gradtrace.Trace) -> list[StepFlag]:
     records = trace.recording().loop()
@@ -114,6 +120,25 @@ def test_zeros_written_through_data_are_no_leftovers(tmp_path: Path) -> None:
     assert not any(StepFlag.STALE in flags for flags in _flags(trace))
 
 
+@pytest.mark.parametrize("clear", [*ZEROING.values(), None], ids=[*ZEROING, "never"])
+def test_a_critic_cleared_by_hand_before_its_turn(tmp_path: Path, clear: Callable[[Tensor], object] | None) -> None:
+    """The generator's backward adds to what the critic's step left; what is zeroed after that is left over no more."""
+    critic, generator = nn.Linear(2, 1), nn.Linear(3, 2)
+    optimizer = torch.optim.SGD(critic.parameters(), lr=0.1)
+    other = torch.optim.SGD(generator.parameters(), lr=0.1)
+    with gradtrace.trace(out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(3):
+            for parameter in critic.parameters():
+                if clear is not None and parameter.grad is not None:
+                    clear(parameter.grad)
+            critic(torch.ones(2, 2)).sum().backward()
+            optimizer.step()
+            other.zero_grad()
+            critic(generator(torch.ones(2, 3))).sum().backward()
+            other.step()
+    assert [StepFlag.STALE in flags for flags in _flags(trace)[::2]] == [False, *[clear is None] * 2]
+
+
 @pytest.mark.parametrize("through_data", [True, False])
 @pytest.mark.parametrize("clear", [True, False])
 def test_weights_moved_by_hand(tmp_path: Path, through_data: bool, clear: bool) -> None:
@@ -186,13 +211,6 @@ def _zeroed_before_each_step(out: Path, model: nn.Sequential, zero: Callable[[Te
                 zero(parameter.grad)
             optimizer.step()
     return trace
-
-
-ZEROING = {
-    "in place": lambda gradient: gradient.zero_(),
-    "through data": lambda gradient: gradient.data.zero_(),
-    "by a factor": lambda gradient: gradient.mul_(0),
-}
 
 
 @pytest.mark.parametrize("zero", ZEROING.values(), ids=ZEROING)
