@@ -46,8 +46,8 @@ def explain_trace(trace: Trace, backward: int = -1, *, path: str | None = None, 
     else:
         notes.append(
             "Only norms are known here: numbers are kept for graphs of at most 64 nodes whose tensors have at most "
-            f"{FEW} elements, unless --no-source left them out. gradtrace.explain(loss, model) in the program shows the "
-            "rest."
+            f"{FEW} elements, unless --no-source left them out. gradtrace.explain(loss, model) in the program shows "
+            "the rest."
         )
     return _with_norms(snapshot, _title(trace, snapshot.backward), path, notes)
 

@@ -29,8 +29,8 @@ class _Waiting:
     def install(self) -> None:
         self._undo = [
             module_hooks.register_module_forward_pre_hook(self._entered).remove,
-            private.patch_attribute(torch.optim.Optimizer, "__init__", self._before),
-            private.patch_attribute(torch, "compile", self._before),
+            self._before(torch.optim.Optimizer, "__init__"),
+            self._before(torch, "compile"),
             private.patch_engine(self._before_engine),
         ]
 
@@ -45,12 +45,18 @@ class _Waiting:
         if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in module.parameters()):
             self._over()
 
-    def _before(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            self._over()
-            return original(*args, **kwargs)
+    def _before(self, owner: Any, name: str) -> Callable[[], None]:
+        """Begin at a call of `owner.name`, which then goes to what has begun where that listens to it, too."""
 
-        return wrapper
+        def patched(original: Callable[..., Any]) -> Callable[..., Any]:
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                self._over()
+                current = getattr(owner, name)
+                return (original if current is wrapper else current)(*args, **kwargs)
+
+            return wrapper
+
+        return private.patch_attribute(owner, name, patched)
 
     def _before_engine(self, engine: Callable[..., Any]) -> Callable[..., Any]:
         def run(*args: Any, **kwargs: Any) -> Any:

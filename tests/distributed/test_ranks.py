@@ -120,3 +120,17 @@ def test_norms_are_those_of_the_whole_parameter(launch, way):
         measured = dict(zip(gradients.parameters, gradients[0].tolist(), strict=True))
         assert measured == pytest.approx(whole, rel=1e-5)
     assert codes(trace) == []
+
+
+@pytest.mark.parametrize(("compiled", "regions"), [("inside", 1), pytest.param("around", 0, marks=pytest.mark.slow)])
+def test_compiled_replicas_train_as_untraced_ones(launch, gradtrace_process, compiled, regions):
+    """Around the replica torch itself compiles nothing: the wrapper's forward is marked as not to be traced."""
+    untraced = gradtrace_process("run", "--no-children", *LAUNCH, PROGRAMS / "compiled.py", compiled)
+    done, trace = launch("compiled.py", compiled)
+    assert (done.stdout, done.returncode) == (untraced.stdout, 0)
+    assert "global hooks" not in done.stderr, "hooks of the tracer would be compiled in"
+    for recording in trace.recordings:
+        (event,) = recording.events("compiler")
+        assert (event.payload["regions"], event.payload["boxes"]) == (regions, 0)
+        assert len(recording) == 8
+    assert codes(trace) == []
