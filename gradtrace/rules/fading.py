@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from gradtrace.model import Node
 from gradtrace.rules.arrays import Floats, Mask
 from gradtrace.rules.flow import Flow
 from gradtrace.rules.run import Run
+from gradtrace.rules.wording import counted
 
 _GATED = ("LSTM", "GRU")
 """Cells that forget by design and can learn not to."""
 
 _RECURRENT = ("RNN", *_GATED)
+
+_BOUNDED = {
+    "Sigmoid": "the derivative of sigmoid is at most 1/4",
+    "Tanh": "the derivative of tanh is below 1 wherever it bends",
+}
+
+_MATRICES = ("Addmm", "Mm", "Bmm", "Linear", "Convolution", "Mv", "Baddbmm")
+
+_FIXES = {
+    "saturated": "bring its inputs back into range: smaller initial weights, normalisation, a lower learning rate",
+    "bounded": "use ReLU-like activations, normalisation or skip connections",
+    "matrix": "initialise to the activation's gain (kaiming, xavier), or add normalisation or skip connections",
+    "other": "look at what this op multiplies the gradient by; normalisation or a skip connection lets it pass",
+}
 
 
 def lines(run: Run) -> list[list[Flow]]:
@@ -161,3 +178,21 @@ def saturated_ops(flow: Flow, run: Run) -> list[int]:
         and node.gain is not None
         and 0 < node.gain < 10.0**-limits.bottleneck_decades
     ]
+
+
+def explained(nodes: Sequence[Node], ops: Counter[str], op: str, module: str | None) -> tuple[str, str]:
+    """Cause and remedy of a decay along `nodes` that mostly happens in one kind of op; `ops` has each one's decades."""
+    name = op.removesuffix("Backward0")
+    alike = [node for node in nodes if node.op == op]
+    share = min(ops[op] / max(sum(ops.values()), 1e-12), 1.0)
+    where = f", most of it in {module}" if module else ""
+    head = f"{name} loses {share:.0%} of it over {counted(len(alike), 'use')}{where}"
+    saturated = [(node.attributes or {}).get("saturated") for node in alike]
+    typical = float(np.median([value for value in saturated if value is not None] or [0.0]))
+    if typical > 0.5:
+        return f"{head}: {typical:.0%} of its units are saturated", _FIXES["saturated"]
+    if name in _BOUNDED:
+        return f"{head}: {_BOUNDED[name]}", _FIXES["bounded"]
+    if name in _MATRICES:
+        return f"{head}: its weights shrink what passes through them", _FIXES["matrix"]
+    return head, _FIXES["other"]

@@ -12,25 +12,11 @@ from gradtrace.model import Where
 from gradtrace.rules import fading
 from gradtrace.rules.arrays import Floats
 from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.branches import Branch, fading_branches
 from gradtrace.rules.fading import Fade
 from gradtrace.rules.flow import Flow
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, counted, factor, listed, module_text
-
-_BOUNDED = {
-    "Sigmoid": "the derivative of sigmoid is at most 1/4",
-    "Tanh": "the derivative of tanh is below 1 wherever it bends",
-}
-
-_MATRICES = ("Addmm", "Mm", "Bmm", "Linear", "Convolution", "Mv", "Baddbmm")
-
-
-_FIXES = {
-    "saturated": "bring its inputs back into range: smaller initial weights, normalisation, a lower learning rate",
-    "bounded": "use ReLU-like activations, normalisation or skip connections",
-    "matrix": "initialise to the activation's gain (kaiming, xavier), or add normalisation or skip connections",
-    "other": "look at what this op multiplies the gradient by; normalisation or a skip connection lets it pass",
-}
 
 
 class VanishingGradient(Rule):
@@ -42,8 +28,8 @@ class VanishingGradient(Rule):
         recognised="g(l) is the largest gradient norm of any activation l ops from the loss. The best of the "
         "farthest quarter is under 1/1000 of the median of the nearest quarter, in three measured "
         "backwards in a row that end the run. Along the calls of one module, or the uses of one recurrent "
-        "weight, the same over calls or uses, at 1/1,000,000. Or: everything behind one saturated op gets under "
-        "1/1000.",
+        "weight, the same over calls or uses, at 1/1,000,000. Or: along a branch of 8 ops or more, its worst op not "
+        "counted; or everything behind one saturated op gets under 1/1000.",
         matters="Early layers keep their random features; long dependencies are not learned. The loss falls a "
         "little, from the last layers alone, and stays there.",
         example="layers = [m for _ in range(20) for m in (nn.Linear(64, 64), nn.Sigmoid())]\n"
@@ -66,7 +52,7 @@ class VanishingGradient(Rule):
 
 
 def _explanations(run: Run, flows: list[Flow]) -> Iterator[Draft]:
-    """From the most definite to the least: parameters that starve, then calls, then depth alone, then one op."""
+    """From the most definite to the least: parameters that starve, then calls, depth alone, branches, one op."""
     depth = _through_depth(run, flows)
     if depth is not None and depth.parameters:
         yield depth
@@ -74,6 +60,7 @@ def _explanations(run: Run, flows: list[Flow]) -> Iterator[Draft]:
     yield from _through_reuses(run, flows)
     if depth is not None:
         yield depth
+    yield from _through_branches(run, flows)
     yield from _through_one_op(run, flows)
 
 
@@ -132,6 +119,17 @@ def _lasting(
             yield name, seen
 
 
+def _through_branches(run: Run, flows: list[Flow]) -> Iterator[Draft]:
+    """The branch that loses most among those that fade in graph after graph."""
+    limits = run.thresholds.flow
+    seen = [{branch.starved[0]: branch for branch in fading_branches(flow, limits)} for flow in flows]
+    for name, branch in sorted(seen[-1].items(), key=lambda item: -item[1].decades):
+        decades = np.array([branches[name].decades if name in branches else 0.0 for branches in seen])
+        if fading.persists(decades > limits.decades, decades, run):
+            yield _branch_draft(run, flows, branch, int((decades > limits.decades).argmax()))
+            return
+
+
 def _through_one_op(run: Run, flows: list[Flow]) -> Iterator[Draft]:
     blocked = [fading.saturated_ops(flow, run) for flow in flows]
     if len(flows) < run.thresholds.flow.snapshots or not all(blocked):
@@ -154,7 +152,7 @@ def _depth_draft(run: Run, fade: Fade) -> Draft:
     places = places or [place for place, node in enumerate(flow.nodes) if node.op == worst_op]
     place = max(places, key=lambda p: flow.layout.level[p])
     owner = next((leaf.module for leaf in run.parameters if starved and leaf.name == starved[0]), worst_module)
-    cause, fix = _explained(fade, worst_op, worst_module)
+    cause, fix = fading.explained(flow.nodes, fade.ops, worst_op, worst_module)
     late, early = flow.profile.ends(run.thresholds.flow.share)
     whom = listed(starved) if starved else f"the first steps of {module_text(worst_module)}"
     low = np.flatnonzero(fade.decades > run.thresholds.flow.decades)
@@ -179,24 +177,6 @@ def _depth_draft(run: Run, fade: Fade) -> Draft:
             "update_share": fading.update_share(run, starved),
         },
     )
-
-
-def _explained(fade: Fade, op: str, module: str | None) -> tuple[str, str]:
-    """Cause and remedy of a decay that mostly happens in one kind of op."""
-    name = op.removesuffix("Backward0")
-    nodes = [node for node in fade.flow.nodes if node.op == op]
-    share = min(fade.ops[op] / max(sum(fade.ops.values()), 1e-12), 1.0)
-    where = f", most of it in {module}" if module else ""
-    head = f"{name} loses {share:.0%} of it over {counted(len(nodes), 'use')}{where}"
-    saturated = [(node.attributes or {}).get("saturated") for node in nodes]
-    typical = float(np.median([value for value in saturated if value is not None] or [0.0]))
-    if typical > 0.5:
-        return f"{head}: {typical:.0%} of its units are saturated", _FIXES["saturated"]
-    if name in _BOUNDED:
-        return f"{head}: {_BOUNDED[name]}", _FIXES["bounded"]
-    if name in _MATRICES:
-        return f"{head}: its weights shrink what passes through them", _FIXES["matrix"]
-    return head, _FIXES["other"]
 
 
 def _time_draft(run: Run, module: str | None, seen: list[_Fading], *, of: str) -> Draft:
@@ -226,6 +206,34 @@ def _time_draft(run: Run, module: str | None, seen: list[_Fading], *, of: str) -
             f"first_{of}": float(norms[0]),
             f"last_{of}": float(norms[-1]),
             f"starved_{of}s": int(faint.sum()),
+        },
+    )
+
+
+def _branch_draft(run: Run, flows: list[Flow], branch: Branch, first: int) -> Draft:
+    flow, starved = flows[-1], branch.starved
+    ops, modules = branch.shares(flow)
+    op, module = ops.most_common(1)[0][0], next(iter(modules.most_common(1)), (None,))[0]
+    cause, fix = fading.explained([flow.nodes[place] for place in branch.places], ops, op, module)
+    place = max((place for place in branch.places if flow.nodes[place].op == op), key=lambda p: flow.layout.level[p])
+    owner = next((leaf.module for leaf in run.parameters if leaf.name == starved[0]), module)
+    return Draft(
+        severity=fading.severity(run, starved, branch.decades),
+        message=f"next to no gradient reaches {listed(starved)}: it fades by {factor(10.0**branch.decades)} times "
+        f"along a branch of {counted(len(branch.places), 'op')}, which another way to the loss passes by",
+        where=Where(parameter=starved[0], module=owner, op=op, source=flow.nodes[place].source),
+        cause=cause,
+        fix=fix,
+        first=flows[first].backward,
+        last=int(run.numbers[-1]),
+        count=len(flows) - first,
+        parameters=starved,
+        evidence={
+            "decades": branch.decades,
+            "branch": True,
+            "decades_by_op": dict(ops.most_common(5)),
+            "decades_by_module": dict(modules.most_common(5)),
+            "update_share": fading.update_share(run, starved),
         },
     )
 

@@ -89,6 +89,11 @@ def _ends_at_the_dead(cause: Finding, effect: Finding) -> bool:
     return cause.where.op == effect.where.op and _shares_parameters(cause, effect)
 
 
+def _is_overflow_of_a_cast(cause: Finding, effect: Finding) -> bool:
+    """The infinity is one of those that the scaler skips for: a gradient too large for the type that it is cast to."""
+    return (effect.where.op or "").startswith("ToCopy") and _not_before(cause, effect)
+
+
 def _other_op(cause: Finding, effect: Finding) -> bool:
     """Zeros that come from elsewhere make the units behind look dead."""
     return _shares_parameters(cause, effect) and not _same_op(cause, effect)
@@ -140,6 +145,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT407", ("GT103", "GT105", "GT107", "GT101", "GT302", *_BIRTHS), _strictly_after),
     Explanation("GT102", (*_BIRTHS, "GT103", "GT105", "GT407"), _strictly_after),
     Explanation("GT106", ("GT406",), _always),
+    Explanation("GT106", ("GT202",), _is_overflow_of_a_cast),
     Explanation("GT410", ("GT105", "GT406"), _always),
     Explanation("GT107", ("GT302",), _zeros_of_the_dead),
     Explanation("GT107", ("GT101",), _ends_at_the_dead),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -87,6 +88,47 @@ def test_a_skip_connection_carries_the_gradient_past_weak_branches():
             tape.leaf(f"layers.{layer}.weight", branch, norm=1e-9)
         recording.graph(tape.snapshot(backward))
     assert not found(recording)
+
+
+def beside_a_skip(gains: Sequence[float], *, weights: Sequence[int] = range(12)) -> Synthetic:
+    """A branch of linear layers, one gain each, whose value is joined with what another way brings."""
+    recording = mlp(12)
+    recording.train(20)
+    for backward in MEASURED:
+        tape, norm = Tape(), 1e-4
+        join = tape.op("CatBackward0", tape.op("MseLossBackward0", norm=1.0, shape=()), norm=1.0)
+        tip, users = join, dict[int, list[int]]()
+        for gain, weight in zip(gains, weights, strict=True):
+            tip = tape.op("AddmmBackward0", tip, norm=norm, module=f"layers.{weight}")
+            users.setdefault(weight, []).append(tip)
+            norm *= gain
+        for weight, places in users.items():
+            tape.leaf(f"layers.{weight}.weight", *places, norm=norm)
+        tape.op("TanhBackward0", join, tape.op("TanhBackward0", tip, norm=norm), norm=1.0)
+        recording.graph(tape.snapshot(backward))
+    return recording
+
+
+def test_a_branch_that_fades_beside_a_skip_connection_names_its_far_end():
+    finding = only(beside_a_skip([0.4] * 12), "GT101")
+    assert (finding.where.parameter, finding.where.module) == ("layers.11.weight", "layers.11")
+    assert finding.parameters == ("layers.11.weight", "layers.10.weight", "layers.9.weight")
+    assert finding.evidence["decades"] == pytest.approx(11 * -np.log10(0.4))  # twelve losses but for one
+    assert "its weights shrink" in (finding.cause or "")
+
+
+@pytest.mark.parametrize(
+    "recording",
+    [
+        beside_a_skip([0.6] * 12),
+        beside_a_skip([1e-9, *[0.6] * 11]),
+        beside_a_skip([0.4] * 5 + [1.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0]),
+        beside_a_skip([0.4] * 12, weights=[0] * 12),
+    ],
+    ids=["mild", "held back by one gate", "grown again", "a recurrence"],
+)
+def test_a_branch_that_is_weak_as_a_whole_is_healthy(recording: Synthetic):
+    assert not found(recording, "GT101")
 
 
 def test_early_layers_that_move_all_the_same_in_a_model_that_learns_are_a_note():

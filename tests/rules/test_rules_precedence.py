@@ -88,3 +88,10 @@ def test_dead_units_explain_only_what_is_lost_in_them(op: str, explained: bool):
     dead = finding("GT107", parameters=("a",), where=Where(op="ReluBackward0"))
     faint = finding("GT101", parameters=("a",), where=Where(op=op))
     assert settled(dead, faint) == ({"GT107": ["GT101"]} if explained else {"GT107": [], "GT101": []})
+
+
+@pytest.mark.parametrize(("op", "explained"), [("ToCopyBackward0", True), ("SqrtBackward0", False)])
+def test_a_loss_scale_that_collapses_explains_the_overflows_of_casts(op: str, explained: bool):
+    collapse, overflow = finding("GT106", first=2), finding("GT202", first=35, where=Where(op=op))
+    expected = {"GT106": ["GT202"]} if explained else {"GT202": [], "GT106": []}
+    assert settled(collapse, overflow) == expected
