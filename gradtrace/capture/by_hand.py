@@ -103,6 +103,11 @@ class Zeroings:
         self._left: dict[int, Mark] = {}
         self._looked = 0
 
+    @property
+    def is_over(self) -> bool:
+        """Whether no gradient is watched."""
+        return not self._left
+
     def wrote(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
         """After a backward that wrote gradients of `numbers`."""
         self._left.clear()
@@ -117,12 +122,15 @@ class Zeroings:
     def cover(self, numbers: Collection[int], tensors: Sequence[Tensor | None]) -> bool:
         """Whether the gradients of `numbers` are all zero by now, those under watch since the backward. A program that
         freezes a part of its weights in this way leaves others as they were."""
-        present = {number: tensor.grad for number in numbers if (tensor := tensors[number]) is not None}
-        gradients = {number: gradient for number, gradient in present.items() if gradient is not None}
-        watched = gradients.keys() & self._left.keys()
-        if not watched or any(mark(gradients[number]) == self._left[number] for number in watched):
+        watched = self._left.keys() & numbers
+        if not watched or not all(self._is_zeroed(number, tensors[number]) for number in watched):
             return False
-        if not all(map(is_zero, gradients.values())):
+        gradients = (tensor.grad for number in numbers if (tensor := tensors[number]) is not None)
+        if not all(gradient is None or is_zero(gradient) for gradient in gradients):
             return False
         self._looked = 0
         return True
+
+    def _is_zeroed(self, number: int, tensor: Tensor | None) -> bool:
+        gradient = None if tensor is None else tensor.grad
+        return gradient is not None and is_zero(gradient) and mark(gradient) != self._left[number]

@@ -125,6 +125,8 @@ class GradientLedger:
     def notice_zeroed(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> bool:
         """Drop what backwards wrote for the parameters of a step, where the program zeroed all of it by hand since;
         whether it did."""
+        if self._zeroings.is_over:
+            return False
         fresh = self.fresh.intersection(numbers)
         zeroed = self._zeroings.cover(fresh, tensors)
         if zeroed:
