@@ -70,8 +70,6 @@ def _through_depth(run: Run, flows: list[Flow]) -> Draft | None:
     known = np.flatnonzero(np.isfinite(decades))
     if not len(known) or not fading.persists(decades > limits.decades, decades, run):
         return None
-    if decades[known[-1]] <= limits.decades:
-        return None  # it did not fade: it went straight to zero, at an op that cuts it off
     fade = Fade(flows, decades, flows[known[-1]])
     recurrent = not fade.starved or fading.is_recurrent(fade.flow, fade.modules)
     bearable = fading.is_gated(fade.flow, fade.worst_module) or decades[known].min() <= limits.time_decades
