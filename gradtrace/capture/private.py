@@ -1,24 +1,25 @@
 """Every private or version-bound torch call, in one place.
 
-| call | used for | seen on |
-| --- | --- | --- |
-| `torch.autograd.graph._engine_run_backward` | the one funnel into the autograd engine | 2.6, 2.13, 2.15 |
-| `torch.autograd.Variable._execution_engine.run_backward` | timing a backward unseen by any tracer | 2.6, 2.13, 2.15 |
-| `torch.autograd._get_sequence_nr`, `Node._sequence_nr` | which forward call made a node | 2.6, 2.13, 2.15 |
-| `Node._input_metadata`, `Node._saved_*` | shapes and saved tensors of a node | 2.6, 2.13, 2.15 |
-| `Node._raw_saved_*` | letting go of what a node saved, after a replay | 2.6, 2.13, 2.15 |
-| `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls | 2.6, 2.13, 2.15 |
-| `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines | 2.6, 2.13, 2.15 |
-| `torch._C._functorch.peek_interpreter_stack` | whether a `torch.func` transform is at work | 2.6, 2.13, 2.15 |
-| `torch._C._get_dispatch_mode` | whether a compiler traces with tensors that have no values | 2.6, 2.13, 2.15 |
-| `torch._dynamo.utils.counters`, `Module._compiled_call_impl` | whether `torch.compile` is at work | 2.6, 2.13, 2.15 |
-| `torch._dynamo.output_graph.OutputGraph.call_user_compiler`, `meta` of its FX nodes | the ops of a region | 2.6, 2.13, 2.15 |
-| `torch._dynamo.utils.graph_break_reasons`, `CompiledFunction.metadata` | graph breaks; what a region changes | 2.6, 2.13, 2.15 |
-| `torch._dynamo.eval_frame.cached_backends` | whether `torch.compile` was called | 2.6, 2.13, 2.15 |
-| `Tensor._post_accumulate_grad_hooks` | gradients that the program's own hooks use up | 2.6, 2.13, 2.15 |
-| `torch.nn.utils.clip_grad._clip_grads_with_norm_`, `_get_total_norm` | clipping, however it was imported | 2.6, 2.13, 2.15 |
+| call | used for |
+| --- | --- |
+| `torch.autograd.graph._engine_run_backward` | the one funnel into the autograd engine |
+| `torch.autograd.Variable._execution_engine.run_backward` | timing a backward unseen by any tracer |
+| `torch.autograd._get_sequence_nr`, `Node._sequence_nr` | which forward call made a node |
+| `Node._input_metadata`, `Node._saved_*` | shapes and saved tensors of a node |
+| `Node._raw_saved_*` | letting go of what a node saved, after a replay |
+| `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls |
+| `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines |
+| `torch._C._functorch.peek_interpreter_stack` | whether a `torch.func` transform is at work |
+| `torch._C._get_dispatch_mode` | whether a compiler traces with tensors that have no values |
+| `torch._dynamo.utils.counters`, `Module._compiled_call_impl` | whether `torch.compile` is at work |
+| `torch._dynamo.output_graph.OutputGraph.call_user_compiler`, `meta` of its FX nodes | the ops of a region |
+| `torch._dynamo.utils.graph_break_reasons`, `CompiledFunction.metadata` | graph breaks; what a region changes |
+| `torch._dynamo.eval_frame.cached_backends` | whether `torch.compile` was called |
+| `Tensor._post_accumulate_grad_hooks` | gradients that the program's own hooks use up |
+| `torch.nn.utils.clip_grad._clip_grads_with_norm_`, `_get_total_norm` | clipping, however it was imported |
 
-Each is looked up when a tracer starts; what is missing switches off what needs it and is said once.
+All were seen on torch 2.6, 2.13 and 2.15. Each is looked up when a tracer starts; what is missing switches off what
+needs it and is said once.
 """
 
 from __future__ import annotations
