@@ -135,11 +135,13 @@ def _run_name(recording: Recording, other: Recording) -> str:
 def _said(graph: Graph, parting: Parting | None) -> str:
     from gradtrace.graphs import branches
 
+    said = []
     if parting is not None:
         where = "" if parting.place is None else f", here in {parting.place.op}"
-        return f"the gradients part at backward {parting.backward}{where}"
+        said.append(f"the gradients part at backward {parting.backward}{where}")
     parts = {change: branches(graph, change) for change in ("added", "removed")}
-    return "; ".join(f"{change} {_listed(names)}" for change, names in parts.items() if names) or "the graphs are alike"
+    said += [f"{change} {_listed(names)}" for change, names in parts.items() if names]
+    return "; ".join(said) or "the graphs are alike"
 
 
 def _listed(names: Sequence[str]) -> str:

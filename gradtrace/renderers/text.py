@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gradtrace.renderers.compiler import compiler_lines
+from gradtrace.renderers.drawing import numbers
 from gradtrace.renderers.drawing.escape import plain
 from gradtrace.renderers.findings import stands
 from gradtrace.renderers.findings.text import headline, lines
 from gradtrace.renderers.layers import Layer, fitting, layer_table, ordered
 from gradtrace.renderers.places import relative_file
 from gradtrace.renderers.sparkline import sparkline
-from gradtrace.renderers.wording import abbreviated, short
+from gradtrace.renderers.wording import short
 from gradtrace.rules.wording import counted
 
 if TYPE_CHECKING:
@@ -182,7 +183,7 @@ def _cells(layer: Layer, *, sparkline_width: int) -> dict[str, str]:
     return {
         "layer": plain(layer.name) or "(root)",
         "type": plain(layer.type or ""),
-        "values": abbreviated(layer.elements),
+        "values": numbers.count(layer.elements),
         "gradient": short(layer.norm) if layer.state in ("ok", "zero") else layer.state,
         "over time": sparkline(layer.history, sparkline_width),
         "update/weight": short(layer.update),

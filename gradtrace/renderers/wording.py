@@ -17,12 +17,3 @@ def short(value: float | None) -> str:
         digits = max(0, 2 - math.floor(math.log10(abs(value))))
         return f"{value:.{digits}f}"
     return f"{value:.2e}"
-
-
-def abbreviated(count: int) -> str:
-    """`950`, `1.3 k`, `33 M`."""
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if count >= size:
-            amount = count / size
-            return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
-    return str(count)

@@ -13,10 +13,11 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 
 from gradtrace.cli.watching.growing import Diagnosis, GrowingTrace, describe
+from gradtrace.renderers.drawing import numbers
 from gradtrace.renderers.findings.text import headline, lines
 from gradtrace.renderers.layers import SORTS, Layer
 from gradtrace.renderers.sparkline import sparkline
-from gradtrace.renderers.wording import abbreviated, short
+from gradtrace.renderers.wording import short
 
 if TYPE_CHECKING:
     from gradtrace.model import Finding
@@ -65,7 +66,7 @@ def _cells(layer: Layer) -> list[Text]:
     cells = (
         layer.name or "(root)",
         layer.type or "",
-        abbreviated(layer.elements),
+        numbers.count(layer.elements),
         layer.state if layer.state in ("frozen", "no gradient") else short(layer.norm),
         sparkline(layer.history, _SPARK),
         short(layer.update),
