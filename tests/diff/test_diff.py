@@ -172,7 +172,3 @@ def test_bitwise_and_tolerance_exclude_each_other(trace):
     result = CliRunner().invoke(command, [str(trace("a")), str(trace("b")), "--bitwise", "--tolerance", "0.1"])
     assert result.exit_code == 2
     assert "exclude each other" in result.output
-
-
-def test_help_has_an_example():
-    assert "Example: gradtrace diff" in CliRunner().invoke(command, ["--help"]).output
