@@ -83,16 +83,19 @@ class _Search:
         What starves no parameter (a small term of a loss, a division by a count) is but a small part of the gradient. A
         residual branch may be weak beside what it is added to, and one that hands on exactly nothing is how many
         residual blocks begin: that ends a gradient only where no other way leads around it. What happens inside the
-        loss reaches all parameters behind alike: there a converged loss looks like a saturated one.
+        loss reaches all parameters behind alike: there a converged loss, or a margin that is kept, looks like a
+        saturated one.
         """
-        if onset.health == "zero":
-            return _is_bypassed(self.graph, self.healths, self.parts[target])
         if onset.health == "nan":
             return False
+        if node in self._loss:
+            return True
+        if onset.health == "zero":
+            return _is_bypassed(self.graph, self.healths, self.parts[target])
         if onset.health == "vanishing":
             starves = not self.taken or _starves(self.graph, self.parts[target], self.taken)
-            return not starves or node in self._loss or _is_residual(self.graph, self._position, node)
-        return node in self._loss
+            return not starves or _is_residual(self.graph, self._position, node)
+        return False
 
 
 def _last_into_largest(order: list[int], parts: Mapping[int, set[int]], entries: Collection[int]) -> int | None:

@@ -9,7 +9,7 @@ import math
 import networkx as nx
 import pytest
 import tape
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gradtrace.errors import GradtraceError
@@ -86,6 +86,7 @@ values = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault of the codec
 @given(values)
 def test_any_plain_value_survives_the_codec(value):
     assert repr(decode(json.loads(json.dumps(encode(value), allow_nan=False)))) == repr(value)

@@ -93,7 +93,7 @@ def test_a_small_term_of_a_loss_starves_nobody():
     assert set(onsets(recording, root)) == {"ScaleBackward0"}
 
 
-@pytest.mark.parametrize(("gain", "health"), [(1e-6, "vanishing"), (1e6, "exploding")])
+@pytest.mark.parametrize(("gain", "health"), [(1e-6, "vanishing"), (1e6, "exploding"), (0.0, "zero")])
 def test_inside_the_loss_an_op_is_to_blame_only_where_a_finding_is_about_it(gain, health):
     """All parameters are behind it alike: whether the loss has converged or is saturated, the run tells."""
     recording = tape.Tape()
