@@ -208,12 +208,13 @@ class Run:
     def learns(self) -> bool:
         """Whether the loss has fallen clearly; of too few backwards for medians, at every one of them."""
         if self.loss_ends is None:
-            return self._falls_throughout
+            return self.falls_throughout
         first, last = self.loss_ends
         return first > 0 and last < self.thresholds.learning.drop * first
 
-    @property
-    def _falls_throughout(self) -> bool:
+    @cached_property
+    def falls_throughout(self) -> bool:
+        """Whether every backward's loss is lower than the one before, and the last clearly lower than the first."""
         loss = self.rows["loss"][self.main_rows].astype(np.float64)
         if len(loss) < self.thresholds.learning.least or not np.isfinite(loss).all():
             return False

@@ -229,6 +229,15 @@ def test_updates_as_large_as_the_weights():
     assert only(recording, "GT407").severity == "warning"
 
 
+@pytest.mark.parametrize(("rises_at", "silent"), [(None, True), (10, False)])
+def test_large_updates_that_each_lower_the_loss_are_healthy(rises_at: int | None, silent: bool):
+    recording = mlp()
+    for step in range(20):
+        recording.train(1, loss=0.7 ** (step if step != rises_at else step - 2))
+    sampled_updates(recording, [0.8] * 20)
+    assert (not found(recording, "GT407")) == silent
+
+
 def test_large_updates_of_weights_that_grow_with_them():
     recording = mlp()
     for step in range(30):
@@ -273,7 +282,7 @@ def test_updates_of_a_replaced_part_are_no_small_updates():
 def test_large_updates_of_a_model_that_learns_are_a_note():
     recording = mlp()
     for step in range(20):
-        recording.train(1, loss=1.0 / (1 + step))
+        recording.train(1, loss=(1.0 + 0.5 * (step % 2)) / (1 + step))
     sampled_updates(recording, [0.8] * 20)
     assert [(finding.code, finding.severity) for finding in found(recording)] == [("GT407", "note")]
 
