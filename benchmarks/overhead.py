@@ -19,7 +19,7 @@ import statistics
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ def measure(work: Work, steps: int, seconds: float, modes: list[str]) -> dict[st
         for name, block in _blocks(work, modes):
             before = statistics.median(timed(work.step, steps))
             plain.append(before)
-            with block as step:
+            with suppress(RecursionError), block as step:  # torchviz recurses once a node
                 if name in modes:
                     timed(step, WARM_UP)
                 ratios.setdefault(name, []).append(statistics.median(timed(step, steps)) / before)
