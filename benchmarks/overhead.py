@@ -184,7 +184,7 @@ def measure(work: Work, steps: int, seconds: float, modes: list[str]) -> dict[st
                 if name in modes:
                     timed(step, WARM_UP)
                 ratios.setdefault(name, []).append(statistics.median(timed(step, steps)) / before)
-    found = {name: statistics.median(values) for name, values in ratios.items()}
+    found = {name: statistics.median(values) for name, values in ratios.items() if values}
     if "default" in found:
         found["default/floor"] = statistics.median(
             default / floor for default, floor in zip(ratios["default"], ratios["floor"], strict=True)
