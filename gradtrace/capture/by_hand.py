@@ -34,7 +34,7 @@ def mark(tensor: Tensor) -> Mark:
         return tensor._version, 0, b""
     if tensor.device.type != "cpu" or not tensor.is_contiguous():
         return tensor._version, tensor.data_ptr(), b""
-    values = tensor.detach().view(-1)[:VALUES]
+    values = tensor.detach().view(-1)[:VALUES].resolve_conj().resolve_neg()  # else they have no bytes of their own
     return tensor._version, tensor.data_ptr(), bytes(values.view(torch.uint8).tolist())
 
 

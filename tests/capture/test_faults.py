@@ -125,6 +125,7 @@ OFF_COURSE = {
     ("Later", "ready"),
     ("Output", "names"),
     ("Row", "put_device"),
+    ("Schedule", "_cycle"),
     ("Schedule", "trigger"),
     ("Schedule", "walk_due"),
     ("Tracer", "_found_compiled"),
