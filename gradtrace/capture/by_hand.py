@@ -53,6 +53,11 @@ def is_zero(gradient: Tensor) -> bool:
     return not bool(first.any()) and not bool(plain.any())
 
 
+def _spread(numbers: Sequence[int]) -> Sequence[int]:
+    """At most `LEAVES` of the numbers, from the first on."""
+    return numbers[:: max(1, -(-len(numbers) // LEAVES))]
+
+
 class Moves:
     """The leaves under watch, as the last backward left them. A step of an optimizer ends the watch until the next."""
 
@@ -76,7 +81,7 @@ class Moves:
         if self._looked >= PROBATION:
             return
         self._looked += 1
-        for number in numbers[:: max(1, -(-len(numbers) // LEAVES))]:
+        for number in _spread(numbers):
             tensor = tensors[number]
             if tensor is not None:
                 self._left[number] = mark(tensor)
@@ -114,7 +119,7 @@ class Zeroings:
         if self._looked >= PROBATION:
             return
         self._looked += 1
-        for number in numbers[:: max(1, -(-len(numbers) // LEAVES))]:
+        for number in _spread(numbers):
             tensor = tensors[number]
             if tensor is not None and tensor.grad is not None:
                 self._left[number] = mark(tensor.grad)

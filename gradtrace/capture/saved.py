@@ -162,5 +162,6 @@ def _note_saturation(kind: _Kind, result: Tensor, attributes: dict[str, Any]) ->
     if kind.saturated is None or result.device.type != "cpu" or not result.is_floating_point() or not result.numel():
         return
     with torch._C.DisableTorchFunction():
-        values = result.detach().float().numpy()  # its comparisons take a quarter of torch's time on one thread
-    attributes[kind.word] = np.count_nonzero(kind.saturated(values)) / values.size
+        values = result.detach().resolve_neg().float().numpy()  # its comparisons take a quarter of torch's time
+    with np.errstate(all="ignore"):  # the program may have asked numpy to raise
+        attributes[kind.word] = np.count_nonzero(kind.saturated(values)) / values.size

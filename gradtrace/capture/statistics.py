@@ -209,7 +209,7 @@ def _large(row: Row, numbered: list[tuple[int, Tensor]]) -> None:
 def _share_of_zeros(tensor: Tensor) -> float:
     """By numpy, which needs a third of the time of `torch.count_nonzero` on one thread."""
     known = tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
-    return np.count_nonzero(known.detach().numpy() == 0) / tensor.numel()
+    return np.count_nonzero(known.detach().resolve_neg().numpy() == 0) / tensor.numel()
 
 
 def norms(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -49,6 +49,22 @@ def test_norm_maximum_and_zeros_are_those_of_torch(tensors):
     np.testing.assert_allclose(row[2], [(tensor == 0).double().mean() for tensor in exact], rtol=1e-6)
 
 
+def test_zeros_behind_a_lazy_minus_are_counted():
+    """The imaginary part of a conjugate is a view that torch negates when it is read, and numpy cannot read."""
+    values = torch.zeros(2 * SMALL, dtype=torch.complex64)
+    values[:SMALL] = 1j
+    row = Meter().measure(1, [0], [values.conj().imag], device_zeros=False).values()
+    assert row[2].tolist() == [0.5]
+
+
+def test_a_program_that_has_numpy_raise_is_measured_all_the_same():
+    value = torch.tensor([1e-30, 100.0], requires_grad=True)  # the square of the first is below all numbers
+    with np.errstate(all="raise"):
+        graph = gradtrace.graph(value.tanh().sum())
+    (tanh,) = [facts for _, facts in graph.nodes(data=True) if facts["op"] == "TanhBackward0"]
+    assert tanh["attributes"]["saturated"] == 0.5
+
+
 @pytest.mark.parametrize("counted", [True, False])
 def test_an_accelerator_counts_zeros_only_where_asked(counted):
     """The accelerator's arithmetic, on tensors of the host."""
