@@ -81,15 +81,24 @@ def find_births(run: Run) -> list[Birth]:
         else:
             known.count += 1
             known.last = max(known.last, birth.last)
-    reduced = _from_reduction(run, min((birth.backward for birth in births if not birth.healed), default=math.inf))
-    if reduced is not None:
-        return [birth for birth in births if not _is_consequence(run, birth, [reduced])] + [reduced]
+    unwatched = _from_reduction(run, births) or _behind_weights(run, births)
+    if unwatched is not None:
+        return [birth for birth in births if not _is_consequence(run, birth, [unwatched])] + [unwatched]
     if all(birth.healed for birth in births):
         births.extend(_from_statistics(run))
     return births
 
 
-def _from_reduction(run: Run, before: float) -> Birth | None:
+def _behind_weights(run: Run, births: Iterable[Birth]) -> Birth | None:
+    """The gradient that nobody watched and whose step spoiled the weights, where the first event tells of these."""
+    first = min((birth for birth in births if not birth.healed), key=lambda birth: birth.backward, default=None)
+    if first is None or first.direction != "parameter":
+        return None
+    birth = next(iter(_from_statistics(run)), None)
+    return birth if birth and birth.direction == "backward" and birth.backward < first.backward <= birth.last else None
+
+
+def _from_reduction(run: Run, births: Iterable[Birth]) -> Birth | None:
     """What another rank brought: this one's loss and ops were finite, as a replay or a measurement told, and the
     gradients that the ranks share are not."""
     size, options = run.recording.meta.get("world_size"), run.recording.meta.get("options")
@@ -97,6 +106,7 @@ def _from_reduction(run: Run, before: float) -> Birth | None:
         return None
     replayed = isinstance(options, dict) and bool(options.get("replay"))
     looked = replayed | run.has_flag(BackwardFlag.MEASURED)
+    before = min((birth.backward for birth in births if not birth.healed), default=math.inf)
     birth = next(iter(_from_statistics(run)), None)
     row = None if birth is None else run.row_of(birth.backward)
     if birth is None or row is None or birth.direction != "backward" or birth.backward >= before or not looked[row]:
@@ -268,6 +278,7 @@ def _common_origin(run: Run, backward: int, names: list[str]) -> Node | None:
         return None
     places = [layout.leaves[name] for name in names[:_MOST_LEAVES] if name in layout.leaves]
     common = set.intersection(*(_sources(layout, place) for place in places)) if places else set()
+    common = {place for place in common if not layout.of_weights[place]}  # what only rearranges gives birth to nothing
     return layout.nodes[max(common, key=lambda place: layout.level[place])] if common else None
 
 

@@ -170,6 +170,27 @@ def test_without_events_the_place_is_what_all_reached_parameters_share():
     assert "or next to it" in finding.message
 
 
+def test_weights_that_a_step_on_a_nan_spoiled_are_no_birthplace():
+    recording = mlp()
+    recording.train(3)
+    recording.train(1, dict.fromkeys(range(6), 1.0) | {0: math.nan})
+    recording.train(4, NAN, loss=math.nan)
+    tape = Tape()
+    linear = tape.op("AddmmBackward0", tape.op("MseLossBackward0", shape=()), module="layers.0")
+    tape.leaf("layers.0.weight", tape.op("TBackward0", linear))
+    recording.graph(tape.snapshot(4))
+    born(recording, 5, "parameter", op=None, module="layers.0", source=None)
+    finding = only(recording, "GT201")
+    assert (finding.first_backward, finding.count, finding.where.op) == (4, 5, "AddmmBackward0")
+
+
+def test_weights_that_were_never_finite_are_the_birthplace():
+    recording = mlp()
+    recording.train(8, NAN, loss=math.nan)
+    born(recording, 1, "parameter", op=None, module="layers.0", source=None)
+    assert only(recording, "GT203").first_backward == 1
+
+
 BAD = {"min": -math.inf, "max": 2.0}
 WORSE = {"min": math.nan, "max": math.nan}
 
