@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import gradtrace
-from gradtrace.integrations.live import Live, Logger
+from gradtrace.integrations.live import Live
+from gradtrace.integrations.text_pages import TextPages, mlflow_page, tensorboard_page, wandb_page
 from gradtrace.integrations.training import FILE
 from gradtrace.store.folder import SUFFIX
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from gradtrace.capture.live import LiveTrace
+    from gradtrace.integrations.live import Logger
 
 
 class AcceleratorLog:
@@ -34,7 +36,7 @@ class AcceleratorLog:
 
     def __init__(self, accelerator: Accelerator) -> None:
         self._accelerator = accelerator
-        self._targets = [target for tracker in accelerator.trackers if (target := _text_logger(tracker))]
+        self._pages = TextPages(_page)
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """One entry, at the number of the optimizer update."""
@@ -42,8 +44,8 @@ class AcceleratorLog:
 
     def text(self, tag: str, text: str, step: int) -> None:
         """An entry in every tracker that takes texts."""
-        for target in self._targets if self._accelerator.is_main_process else ():
-            target.text(tag, text, step)
+        if self._accelerator.is_main_process:
+            self._pages.tell(self._accelerator.trackers, [(tag, text)], step)
 
 
 @contextmanager
@@ -80,20 +82,13 @@ def trace(
         yield traced
 
 
-def _text_logger(tracker: Any) -> Logger | None:
-    """Where a tracker takes texts; None where it takes none."""
-    if tracker.name == "tensorboard":
-        from gradtrace.integrations.tensorboard import TensorBoard
-
-        return TensorBoard(tracker.tracker)
-    if tracker.name == "wandb":
-        from gradtrace.integrations.wandb import WandB
-
-        return WandB(tracker.tracker)
-    if tracker.name == "mlflow":
-        from mlflow.tracking import MlflowClient
-
-        from gradtrace.integrations.mlflow import MLflow
-
-        return MLflow(MlflowClient(), tracker.tracker.info.run_id)
+def _page(tracker: Any) -> Logger | None:
+    """The text page of a tracker; None where it has none."""
+    match tracker.name:
+        case "tensorboard":
+            return tensorboard_page(tracker.tracker)
+        case "wandb":
+            return wandb_page(tracker.tracker)
+        case "mlflow":
+            return mlflow_page(tracker.tracker.info.run_id)
     return None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch.callbacks import Callback
 
+from gradtrace.integrations.text_pages import TextPages, mlflow_page, tensorboard_page, wandb_page
 from gradtrace.integrations.training import TracedTraining
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class GradtraceCallback(Callback):
 
     def __init__(self, out: str | os.PathLike[str] | None = None, *, parameters: bool = False, **options: Any) -> None:
         self._training = TracedTraining(out, options, parameters=parameters)
+        self._pages = TextPages(_page)
 
     @property
     def trace(self) -> LiveTrace | None:
@@ -76,27 +78,18 @@ class GradtraceCallback(Callback):
 
         step = trainer.fit_loop.epoch_loop._batches_that_stepped
         trainer.callback_metrics.update({tag: torch.tensor(value) for tag, value in values.items()})
-        texts = self._training.texts()
         for logger in trainer.loggers:
             logger.log_metrics(values, step=step)
-            if texts and trainer.is_global_zero and (target := _text_logger(logger)):
-                for tag, text in texts:
-                    target.text(tag, text, step)
+        self._pages.tell(trainer.loggers if trainer.is_global_zero else (), self._training.texts(), step)
 
 
-def _text_logger(logger: Any) -> Logger | None:
-    """Where a logger of Lightning takes texts; None where it takes none."""
-    kind = type(logger).__name__
-    if kind == "TensorBoardLogger":
-        from gradtrace.integrations.tensorboard import TensorBoard
-
-        return TensorBoard(logger.experiment)
-    if kind == "WandbLogger":
-        from gradtrace.integrations.wandb import WandB
-
-        return WandB(logger.experiment)
-    if kind == "MLFlowLogger":
-        from gradtrace.integrations.mlflow import MLflow
-
-        return MLflow(logger.experiment, logger.run_id)
+def _page(logger: Any) -> Logger | None:
+    """The text page of a logger of Lightning; None where it has none."""
+    match type(logger).__name__:
+        case "TensorBoardLogger":
+            return tensorboard_page(logger.experiment)
+        case "WandbLogger":
+            return wandb_page(logger.experiment)
+        case "MLFlowLogger":
+            return mlflow_page(logger.run_id, logger.experiment)
     return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.trainer_callback import CallbackHandler, TrainerCallback
 
+from gradtrace.integrations.text_pages import TextPages, mlflow_page, tensorboard_page, wandb_page
 from gradtrace.integrations.training import TracedTraining
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ class GradtraceCallback(TrainerCallback):
     def __init__(self, out: str | os.PathLike[str] | None = None, *, parameters: bool = False, **options: Any) -> None:
         self._training = TracedTraining(out, options, parameters=parameters)
         self._handler: CallbackHandler | None = None
+        self._pages = TextPages(_page)
 
     @property
     def trace(self) -> LiveTrace | None:
@@ -58,6 +60,7 @@ class GradtraceCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **known: Any
     ) -> None:
         self._go_first(sys._getframe(1))
+        self._pages = TextPages(_page)  # the Trainer's callbacks may hold other runs than at the last training
         self._training.start(
             known["model"],
             str(args.output_dir),
@@ -83,10 +86,7 @@ class GradtraceCallback(TrainerCallback):
     def _tell(self, state: TrainerState) -> None:
         """Put new findings where the Trainer reports to, as far as that takes texts."""
         callbacks = self._handler.callbacks if self._handler and state.is_world_process_zero else ()
-        targets = [target for callback in callbacks if (target := _text_logger(callback))]
-        for tag, text in self._training.texts():
-            for target in targets:
-                target.text(tag, text, state.global_step)
+        self._pages.tell(callbacks, self._training.texts(), state.global_step)
 
     def _go_first(self, frame: FrameType | None) -> None:
         """Move before the callbacks that report, which read the logs in their turn and are added before the user's.
@@ -100,21 +100,13 @@ class GradtraceCallback(TrainerCallback):
             self._handler = handler
 
 
-def _text_logger(callback: Any) -> Logger | None:
-    """Where one of the Trainer's own callbacks takes texts; None where it takes none, or is not set up."""
+def _page(callback: Any) -> Logger | None:
+    """The text page of one of the Trainer's own callbacks; None where it has none, or is not set up."""
     kind = type(callback).__name__
     if kind == "TensorBoardCallback" and callback.tb_writer is not None:
-        from gradtrace.integrations.tensorboard import TensorBoard
-
-        return TensorBoard(callback.tb_writer)
+        return tensorboard_page(callback.tb_writer)
     if kind == "WandbCallback" and (run := getattr(callback._wandb, "run", None)) is not None:
-        from gradtrace.integrations.wandb import WandB
-
-        return WandB(run)
+        return wandb_page(run)
     if kind == "MLflowCallback" and callback._ml_flow and (active := callback._ml_flow.active_run()) is not None:
-        from mlflow.tracking import MlflowClient
-
-        from gradtrace.integrations.mlflow import MLflow
-
-        return MLflow(MlflowClient(), active.info.run_id)
+        return mlflow_page(active.info.run_id)
     return None

@@ -24,12 +24,11 @@ class WandB:
         self._run = run
         self._commit = commit
         self._rows: list[tuple[int, str, str]] = []
-        run.define_metric(STEP, hidden=True)
-        for pattern in ("gradtrace/*", "gradient_norm/*", "gradient_max/*", "gradient_zeros/*", "update_ratio/*"):
-            run.define_metric(pattern, step_metric=STEP)
+        self._defined = False
 
     def scalars(self, values: Mapping[str, float], step: int) -> None:
         """One row of the run's history."""
+        self._define()
         words = {f"{tag}/nonfinite": str(value) for tag, value in values.items() if not math.isfinite(value)}
         self._run.log({**values, **words, STEP: step}, commit=self._commit)
 
@@ -39,5 +38,14 @@ class WandB:
 
         self._rows.append((step, tag, text))
         table = wandb.Table(columns=["step", "tag", "text"], data=[list(row) for row in self._rows])
-        self._run.log({"gradtrace/texts": table, STEP: step}, commit=self._commit)
+        self._run.log({"gradtrace/texts": table, **({STEP: step} if self._defined else {})}, commit=self._commit)
         self._run.summary[f"{tag}/last"] = text
+
+    def _define(self) -> None:
+        """Name the x axis of our charts; where only texts come here, numbers go elsewhere and have an axis there."""
+        if self._defined:
+            return
+        self._defined = True
+        self._run.define_metric(STEP, hidden=True)
+        for pattern in ("gradtrace/*", "gradient_norm/*", "gradient_max/*", "gradient_zeros/*", "update_ratio/*"):
+            self._run.define_metric(pattern, step_metric=STEP)
