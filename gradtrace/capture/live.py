@@ -27,6 +27,7 @@ class LiveTrace(Trace):
         super().__init__(path, [Recording(path)])
         self._writer: BackgroundWriter | None = writer
         self._tracer: Tracer | None = None
+        self._steps = 0
         self.listeners: list[Callable[[Finding], object]] = []
         """Called with each finding as soon as it stands."""
 
@@ -50,10 +51,16 @@ class LiveTrace(Trace):
         if self._tracer is not None:
             self._tracer.output.followers.append(follower)
 
+    def end(self) -> None:
+        """Read the file from now on; nothing more comes."""
+        self._refresh()
+        self._steps = self.steps
+        self._writer = self._tracer = None
+
     @property
     def steps(self) -> int:
         """Optimizer steps since the tracer was started."""
-        return 0 if self._tracer is None else self._tracer.clock.steps
+        return self._steps if self._tracer is None else self._tracer.clock.steps
 
     @property
     def steps_before(self) -> int:

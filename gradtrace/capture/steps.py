@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsFloat
 
 import numpy as np
 from torch import Tensor
@@ -120,7 +120,8 @@ class StepWatch:
 
 
 def _learning_rate(optimizer: Any) -> float:
-    rate = optimizer.param_groups[0].get("lr", math.nan) if optimizer.param_groups else math.nan
-    if isinstance(rate, Tensor):
-        return float(rate) if rate.device.type == "cpu" else math.nan
-    return float(rate)
+    """NaN where it lies on an accelerator, which is not waited for, or where there is none: Adafactor's may be None."""
+    rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
+    if isinstance(rate, Tensor) and rate.device.type != "cpu":
+        return math.nan
+    return float(rate) if isinstance(rate, SupportsFloat) else math.nan

@@ -92,8 +92,7 @@ class Tracing:
                 self._verdicts.tell(trace, found, may_raise=kind is None)
         finally:
             writer.close()
-            trace._refresh()
-            trace._writer = trace._tracer = None
+            trace.end()
 
     def _look(self, urgent: bool) -> None:
         if self.trace is not None:

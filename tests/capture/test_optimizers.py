@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 import gradtrace
+from gradtrace.model import LoopKind
 
 
 def transformers_adafactor(parameters):
@@ -71,6 +73,21 @@ def test_steps_are_counted_and_measured_and_stay_what_they_were(name):
         moved = [float((now - before).norm()) for before, now in zip(traced[step - 1], traced[step], strict=True)]
         assert change[order].tolist() == pytest.approx(moved, rel=1e-4)
     assert 1 in steps.tolist()
+
+
+def test_a_group_without_a_rate_is_recorded_so():
+    transformers = pytest.importorskip("transformers.optimization")
+    model = nn.Linear(4, 1)
+    optimizer = transformers.Adafactor(model.parameters())  # works out its rate at each step; the group's is None
+    with gradtrace.trace(model, on_finding="ignore") as trace:
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.randn(8, 4)).pow(2).mean().backward()
+            optimizer.step()
+    loop = trace.recording().loop()
+    rates = loop["value"][loop["kind"] == LoopKind.STEP]
+    assert len(rates) == trace.steps == 3
+    assert np.isnan(rates).all()
 
 
 def test_several_at_once_are_told_apart():
