@@ -15,7 +15,7 @@ from gradtrace.capture.distributed import is_distributed
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gradtrace.capture.journal import Call
+    from gradtrace.capture.forward_calls import Call
     from gradtrace.capture.measure import NodeMeasure
 
 _DELIBERATE = {

@@ -5,8 +5,7 @@ comparisons, `argmax`): inputs that want a gradient, an output that does not. Be
 
 - spans: `(first, last, site)`, the half-open interval of sequence numbers that a call made;
 - cuts: calls after which values flow on without a gradient;
-- calls, with references to their inputs and outputs, to find the birth of a NaN in the forward; they cost the memory of
-  all intermediate results until the backward;
+- calls in which a NaN may have been born, with references to their inputs and outputs;
 - overwrites: calls that changed a tensor in place.
 
 All of it is dropped when the backward that it led to is over.
@@ -24,6 +23,7 @@ from torch.overrides import TorchFunctionMode
 
 from gradtrace.capture import private
 from gradtrace.capture.cuts import ASSIGNED, FACTORIES, CutTracker, Seen
+from gradtrace.capture.forward_calls import ForwardCalls, inputs_of, tensors_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,11 +31,8 @@ if TYPE_CHECKING:
 
     from gradtrace.capture.sites import SiteTable
 
-CALL_LIMIT = 50_000
-"""Calls kept at most between two backwards, so that a forward without backward cannot fill the memory."""
-
-BYTE_LIMIT = 1 << 30
-"""Bytes of intermediate results kept at most for the forward check."""
+NOTE_LIMIT = 50_000
+"""Spans and overwrites kept at most, so that a forward without backward cannot fill the memory."""
 
 GENERATIONS = 8
 """Backwards over which source lines are remembered: one forward often serves several losses, each with its own
@@ -58,21 +55,6 @@ class Overwrite(NamedTuple):
     storage: int
 
 
-class Call(NamedTuple):
-    """A torch call of the forward: `inputs` and `outputs` are tensors."""
-
-    name: str
-    site: int
-    module: int
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
-    versions: tuple[int, ...]
-
-
-_Plain = tuple[str, int, int, Any, Any, Tensor, int]
-"""A call as it is kept at first: name, site, module, arguments, keyword arguments, result and its version."""
-
-
 class _Known(NamedTuple):
     """What is known of a torch function by its name."""
 
@@ -81,22 +63,6 @@ class _Known(NamedTuple):
     plain: bool
     """It computes what it returns from its arguments and nothing else, so that it cuts only where the result shows
     it."""
-
-
-def tensors_in(value: Any) -> list[Tensor]:
-    """The tensors in a call's arguments or result, two levels of containers deep."""
-    if isinstance(value, Tensor):
-        return [value]
-    if isinstance(value, dict):
-        return [item for item in value.values() if isinstance(item, Tensor)]
-    found = []
-    if isinstance(value, (tuple, list)):
-        for item in value:
-            if isinstance(item, Tensor):
-                found.append(item)
-            elif isinstance(item, (tuple, list)):
-                found += [inner for inner in item if isinstance(inner, Tensor)]
-    return found
 
 
 class Journal(TorchFunctionMode):
@@ -117,18 +83,10 @@ class Journal(TorchFunctionMode):
         """Site of the last `tensor.grad = value`, by the program or by `zero_grad()`."""
         self.spans: list[Span] = []
         self.overwrites: list[Overwrite] = []
-        self._calls: list[Call | _Plain] = []
+        self.calls = ForwardCalls()
         self.cuts = CutTracker(sites, module_now, no_grad_site)
-        self._bytes = 0
         self._generations: deque[tuple[int, int]] = deque()
         self._names: dict[Any, _Known] = {}
-
-    @property
-    def calls(self) -> list[Call]:
-        """The calls kept since the last backward, in order."""
-        calls = [call if isinstance(call, Call) else _call_of(*call) for call in self._calls]
-        self._calls = [*calls]
-        return calls
 
     def clear(self) -> None:
         """Forget everything."""
@@ -139,9 +97,8 @@ class Journal(TorchFunctionMode):
 
     def next_forward(self) -> None:
         """A backward is over: its cuts and intermediate results are dropped, source lines of long ago are forgotten."""
-        self._calls.clear()
+        self.calls.clear()
         self.cuts.next_forward()
-        self._bytes = 0
         self._generations.append((len(self.spans), len(self.overwrites)))
         if len(self._generations) > GENERATIONS:
             spans, overwrites = self._generations.popleft()
@@ -176,9 +133,8 @@ class Journal(TorchFunctionMode):
         after = private.sequence_nr()
         site = self._sites.here(frame)
         if after > before:
-            self.spans.append((before, after, site))
-        self._make_room(_size(result))
-        self._calls.append((known.name, site, self._module_now(), args, kwargs, result, result._version))
+            self._span(before, after, site)
+        self.calls.add_plain(known.name, site, self._module_now(), args, kwargs, result)
 
     def _note(self, known: _Known, before: int, args: Any, kwargs: Any, result: Any, frame: FrameType) -> None:
         after = private.sequence_nr()
@@ -187,57 +143,37 @@ class Journal(TorchFunctionMode):
             self.gradient_set_at = site
             return
         if after > before:
-            self.spans.append((before, after, site))
+            self._span(before, after, site)
         if known.in_place:
             self._overwritten(known.name, before, site, args)
-        inputs = _inputs(args, kwargs)
+        inputs = inputs_of(args, kwargs)
         seen = Seen(known.name, before, after, site, frame, args, inputs, tensors_in(result))
         if after > before or torch.is_grad_enabled():
             self._keep(seen, result)
         self.cuts.follow(seen)
 
-    def _make_room(self, size: int) -> None:
-        """Forget the calls kept before where too many, or too many bytes, would be held."""
-        self._bytes += size
-        if self._bytes > BYTE_LIMIT or len(self._calls) > CALL_LIMIT:
-            self._calls.clear()
-            self._bytes = 0
-        if len(self.spans) > CALL_LIMIT:
-            del self.spans[: CALL_LIMIT // 2]
+    def _span(self, first: int, last: int, site: int) -> None:
+        self.spans.append((first, last, site))
+        if len(self.spans) > NOTE_LIMIT:
+            del self.spans[: NOTE_LIMIT // 2]
 
     def _overwritten(self, name: str, before: int, site: int, args: Any) -> None:
         target = args[0] if args else None
         if isinstance(target, Tensor) and target.layout is torch.strided and target.device.type != "meta":
             storage = target.untyped_storage()._cdata
             self.overwrites.append(Overwrite(before, site, name, tuple(target.shape), _version(target), storage))
-            if len(self.overwrites) > CALL_LIMIT:
-                del self.overwrites[: CALL_LIMIT // 2]
+            if len(self.overwrites) > NOTE_LIMIT:
+                del self.overwrites[: NOTE_LIMIT // 2]
 
     def _keep(self, seen: Seen, result: Any) -> None:
         changed = seen.inputs[:1] if result is None else seen.outputs  # `x[i] = y` returns nothing and makes x
         outputs = tuple(tensor for tensor in changed if tensor.is_floating_point() or tensor.is_complex())
-        if not outputs:
-            return
-        self._make_room(sum(map(_size, outputs)))
-        versions = tuple(_version(tensor) for tensor in outputs)
-        self._calls.append(Call(seen.name, seen.site, self._module_now(), tuple(seen.inputs), outputs, versions))
-
-
-def _inputs(args: Any, kwargs: Any) -> list[Tensor]:
-    return tensors_in(args) + tensors_in(kwargs) if kwargs else tensors_in(args)
-
-
-def _size(tensor: Tensor) -> int:
-    """Bytes of a tensor, as if dense: torch does not tell those of a sparse one."""
-    return tensor.nbytes if tensor.layout is torch.strided else tensor.numel() * tensor.element_size()
+        if outputs:
+            self.calls.add(seen.name, seen.site, self._module_now(), seen.inputs, outputs)
 
 
 def _version(tensor: Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
-
-
-def _call_of(name: str, site: int, module: int, args: Any, kwargs: Any, result: Tensor, version: int) -> Call:
-    return Call(name, site, module, tuple(_inputs(args, kwargs)), (result,), (version,))
 
 
 GRADIENT_SET = "grad="

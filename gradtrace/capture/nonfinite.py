@@ -57,7 +57,7 @@ class NonfiniteWatch:
         if found is None:
             return
         number, value, evidence = found
-        behind = births.birth_behind(graph.nodes[number], self._lens.journal.calls) if running.replaying else None
+        behind = births.birth_behind(graph.nodes[number], self._lens.journal.calls.all()) if running.replaying else None
         if behind is not None:
             self._report_forward(behind)
             return
@@ -68,7 +68,7 @@ class NonfiniteWatch:
         """The loss itself is not finite: find the call, from what the journal kept."""
         if self.explained:
             return
-        birth = births.forward_birth(self._lens.journal.calls, running.roots)
+        birth = births.forward_birth(self._lens.journal.calls.all(), running.roots)
         if birth is not None:
             self._report_forward(birth._replace(evidence={**birth.evidence, "in_loss": True}))
 

@@ -11,6 +11,7 @@
 | `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines |
 | `torch._C._functorch.peek_interpreter_stack` | whether a `torch.func` transform is at work |
 | `torch._C._get_dispatch_mode` | whether a compiler traces with tensors that have no values |
+| `torch._C._len_torch_dispatch_stack` | whether a mode of the program would see our own calls |
 | `torch._dynamo.utils.counters`, `Module._compiled_call_impl` | whether `torch.compile` is at work |
 | `torch._dynamo.output_graph.OutputGraph.call_user_compiler`, `meta` of its FX nodes | the ops of a region |
 | `torch._dynamo.utils.graph_break_reasons`, `CompiledFunction.metadata` | graph breaks; what a region changes |
@@ -205,6 +206,11 @@ def in_transform() -> bool:
         torch._C._functorch.peek_interpreter_stack() is not None
         or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
     )
+
+
+def has_dispatch_mode() -> bool:
+    """Whether a mode of the program sees every kernel that is called."""
+    return torch._C._len_torch_dispatch_stack() > 0
 
 
 def is_compiled(module: torch.nn.Module) -> bool:

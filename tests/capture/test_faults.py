@@ -26,6 +26,7 @@ COURSE = (
     "clipping",
     "nan_from_sqrt_at_zero",
     "nan_in_forward",
+    "nan_in_wide_forward",
     "backward_twice_caught",
     "inplace_overwrite",
     "detached_loss",

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from zoo.base import Program, awkward, batch, mlp, plain, plain_step
@@ -145,6 +145,26 @@ def nan_in_forward() -> Program:
         loss = functional.mse_loss(model(x), y)
         if number == 2:
             loss = loss + torch.log(model(x) - 100).mean()
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return Program(step, [model], [optimizer], steps=5)
+
+
+@awkward()
+def nan_in_wide_forward() -> Program:
+    """Results of half a megabyte, of which none is worth keeping that is finite."""
+    model = nn.Sequential(nn.Linear(4, 64), nn.Tanh(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+    optimizer = torch.optim.SGD(model.parameters(), 0.01)
+
+    def step(number: int) -> Tensor:
+        x = torch.randn(2048, 4)
+        optimizer.zero_grad()
+        hidden = model[:2](x)
+        if number == 3:
+            hidden = hidden.sqrt() * hidden
+        loss = functional.mse_loss(model[2:](hidden), x[:, :1])
         loss.backward()
         optimizer.step()
         return loss
