@@ -39,6 +39,9 @@ ASSIGNED = "data="
 _ALIASES = {"data", "detach"}
 """Calls that give the same memory without a history: what is written there, the tensor it was taken of holds too."""
 
+_MOVES = torch.nn.Module._apply.__code__
+"""Assigns `.data` when a module is moved or cast: every parameter takes over its own value."""
+
 _SHAPE_ONLY = {
     "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "randint_like", "full_like",
     "new_zeros", "new_ones", "new_empty", "new_full",
@@ -173,6 +176,8 @@ class CutTracker:
 
     def _assigned(self, seen: Seen) -> None:
         """A leaf takes over values, and hands no gradient on to what they were computed from."""
+        if seen.frame.f_code is _MOVES:
+            return
         leaf, *values = seen.inputs
         keys = {key for value in values for key in self._tags_of(value)}
         if any(value.requires_grad and self._is_recent(value) for value in values):
@@ -193,7 +198,7 @@ class CutTracker:
         """Whether inputs want a gradient and what comes out does not: all of it, or the indices beside the values."""
         if not seen.outputs and seen.name not in _EXITS:
             return False
-        wanting = [tensor.requires_grad for tensor in seen.outputs]
+        wanting = [tensor.requires_grad and not _is_copied_out(seen, tensor) for tensor in seen.outputs]
         if any(wanting) and (all(wanting) or all(tensor.is_floating_point() for tensor in seen.outputs)):
             return False
         return any(tensor.requires_grad and self._is_recent(tensor) for tensor in seen.inputs)
@@ -221,17 +226,25 @@ class CutTracker:
             return seen.name
         frame = seen.frame
         user = self._sites.user_frame(frame)
+        if frame is user:  # in the `forward` of a custom Function, say
+            return seen.name
         while frame.f_back is not None and frame.f_back is not user:
             frame = frame.f_back
-        return seen.name if frame is user else frame.f_code.co_name
+        return frame.f_code.co_name
 
     def _carry(self, keys: set[Key], seen: Seen) -> None:
         if seen.after > seen.before:
             for key in keys:
                 self.found[key].spans.append((seen.before, seen.after))
         for tensor in seen.outputs:
-            if not tensor.requires_grad:
+            if not tensor.requires_grad or _is_copied_out(seen, tensor):
                 self._tag(tensor, keys)
+
+
+def _is_copied_out(seen: Seen, tensor: Tensor) -> bool:
+    """Whether values were copied into a new leaf: `torch.tensor(losses, requires_grad=True)` wants a gradient and hands
+    none on."""
+    return seen.name in FACTORIES and tensor.is_leaf
 
 
 def _writes_first(seen: Seen) -> bool:

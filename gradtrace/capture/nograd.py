@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from gradtrace.capture.sites import SiteTable
 
-_SWITCHES = ("no_grad", "inference_mode", "set_grad_enabled")
+_SWITCHES = {"no_grad": None, "inference_mode": False, "set_grad_enabled": True}
+"""By name: the argument with which it leaves gradients on."""
 
 
 @functools.lru_cache(maxsize=256)
@@ -44,9 +45,19 @@ def _switches_of(filename: str) -> tuple[tuple[int, int, int, str], ...]:
 
 
 def _switch_name(context: ast.expr) -> str | None:
+    """The name of what switches gradients off; None for anything else, such as `set_grad_enabled(True)`."""
     called = context.func if isinstance(context, ast.Call) else context
     name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", None)
-    return name if name in _SWITCHES else None
+    given = _literal_argument(context)
+    return name if name in _SWITCHES and (given is None or given is not _SWITCHES[name]) else None
+
+
+def _literal_argument(context: ast.expr) -> object:
+    """What a call is given where the source says it: None without arguments, or where one is computed."""
+    if not isinstance(context, ast.Call):
+        return None
+    arguments = [*context.args, *(keyword.value for keyword in context.keywords)]
+    return next((argument.value for argument in arguments if isinstance(argument, ast.Constant)), None)
 
 
 def switch_site(sites: SiteTable, frame: FrameType | None) -> tuple[str, int] | None:

@@ -69,6 +69,17 @@ def _in_part(main: nn.Linear, weight: Tensor) -> Tensor:
     return buffer + main.weight
 
 
+def _collected(main: nn.Linear, weight: Tensor) -> Tensor:
+    parts = [part.squeeze() for part in weight.split(1, dim=1)]
+    return main.weight + torch.tensor(parts, requires_grad=True)  # here
+
+
+def _by_second_switch(main: nn.Linear, weight: Tensor) -> Tensor:
+    with torch.inference_mode(False), torch.set_grad_enabled(False):  # here
+        changed = weight * 2
+    return main.weight + changed
+
+
 def _line_of(function: Callable[..., Any]) -> int:
     first = function.__code__.co_firstlineno
     lines = HERE.read_text().splitlines()
@@ -94,6 +105,8 @@ def _trained(model: nn.Module, folder: Path) -> gradtrace.Trace:
         (_copied, "no_grad"),
         (_by_torch, "data"),
         (_in_part, "data"),
+        pytest.param(_collected, "tensor", marks=pytest.mark.filterwarnings("ignore:Converting a tensor")),
+        (_by_second_switch, "set_grad_enabled"),
         (_written_to_data, "data="),
         (_written_to_a_part_of_data, "data"),
         (_added_to_detached, "detach"),
@@ -131,3 +144,24 @@ def test_a_stale_view_of_a_parameter_is_a_leaf():
             layer(torch.ones(2, 4)).sum().backward()
     assert not trace.recording().events("internal_error")
     assert trace.backwards == 2
+
+
+class Frozen(nn.Module):
+    """Moved to another type while it is traced; its first layer runs without gradients."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hyper, self.main = nn.Linear(4, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.to(torch.float64).to(torch.float32)
+        with torch.no_grad():  # here
+            x = self.hyper(x)
+        return self.main(x)
+
+
+def test_a_module_that_is_moved_keeps_its_own_values(tmp_path: Path) -> None:
+    (finding,) = _trained(Frozen(), tmp_path).findings
+    assert (finding.code, finding.where.op) == ("GT301", "no_grad")
+    assert finding.where.source is not None
+    assert finding.where.source.line == _line_of(Frozen.forward)
