@@ -167,17 +167,31 @@ def call_decades(norms: Floats, share: float) -> float:
     return float(np.log10(late / early)) if steady else 0.0
 
 
+def is_saturated(flow: Flow, run: Run) -> bool:
+    """Whether most units of some op are saturated."""
+    return any(_saturation(node) > run.thresholds.flow.saturated for node in flow.nodes)
+
+
 def saturated_ops(flow: Flow, run: Run) -> list[int]:
     """Ops most of whose units are saturated and that lose three decades on their own."""
     limits = run.thresholds.flow
     return [
         place
         for place, node in enumerate(flow.nodes)
-        if node.attributes
-        and (node.attributes.get("saturated") or 0) > limits.saturated
+        if _saturation(node) > limits.saturated
         and node.gain is not None
         and 0 < node.gain < 10.0**-limits.bottleneck_decades
     ]
+
+
+def _saturation(node: Node) -> float:
+    """Share of its units with next to no derivative; 0 where not measured."""
+    return (node.attributes or {}).get("saturated") or 0.0
+
+
+def is_matrix(op: str) -> bool:
+    """Whether the op multiplies by a weight matrix or a kernel."""
+    return op.removesuffix("Backward0") in _MATRICES
 
 
 def explained(nodes: Sequence[Node], ops: Counter[str], op: str, module: str | None) -> tuple[str, str]:

@@ -56,7 +56,7 @@ class Flow:
         self.snapshot = snapshot
         self.layout = layout
         self.backward = snapshot.backward
-        self._limits = limits
+        self.limits = limits
 
     @property
     def nodes(self) -> tuple[Node, ...]:
@@ -103,9 +103,9 @@ class Flow:
     @cached_property
     def loss_decades(self) -> float:
         """Decades between the middle of the late part and the best of the early part; > 0 is decay. NaN: no depth."""
-        if len(self.profile.norms) < self._limits.levels:
+        if len(self.profile.norms) < self.limits.levels:
             return float("nan")
-        late, early = self.profile.ends(self._limits.share)
+        late, early = self.profile.ends(self.limits.share)
         floor = _SMALLEST if self._underflows else 0.0
         return _decades(float(np.median(late)), max(float(early.max()), floor)) - self.blur
 
@@ -119,9 +119,9 @@ class Flow:
     @cached_property
     def growth_decades(self) -> float:
         """Decades between the middle of the early part and the largest of the late part; > 0 is growth."""
-        if len(self.profile.norms) < self._limits.levels:
+        if len(self.profile.norms) < self.limits.levels:
             return float("nan")
-        late, early = self.profile.ends(self._limits.share)
+        late, early = self.profile.ends(self.limits.share)
         return _decades(float(np.median(early)), float(late.max())) - self.blur
 
     def shares(self) -> tuple[Counter[str], Counter[str]]:
@@ -143,17 +143,17 @@ class Flow:
     def starved(self) -> list[str]:
         """Parameters used only where the profile stays below the threshold; farthest from the loss first."""
         profile = self.profile
-        late, _ = profile.ends(self._limits.share)
+        late, _ = profile.ends(self.limits.share)
         beyond = np.maximum.accumulate(profile.norms[::-1])[::-1]
-        low = beyond < 10.0 ** -(self._limits.decades + self.blur) * float(np.median(late))
+        low = beyond < 10.0 ** -(self.limits.decades + self.blur) * float(np.median(late))
         return self._used_from(int(profile.levels[low.argmax()])) if low.any() else []
 
     def swollen(self) -> list[str]:
         """Parameters used only where the profile stays above the threshold; farthest from the loss first."""
         profile = self.profile
-        late, _ = profile.ends(self._limits.share)
+        late, _ = profile.ends(self.limits.share)
         beyond = np.minimum.accumulate(profile.norms[::-1])[::-1]
-        high = beyond > 10.0 ** (self._limits.decades + self.blur) * float(late.max())
+        high = beyond > 10.0 ** (self.limits.decades + self.blur) * float(late.max())
         return self._used_from(int(profile.levels[high.argmax()])) if high.any() else []
 
     def _used_from(self, level: int) -> list[str]:
@@ -177,7 +177,7 @@ class Flow:
                 by_call = seen.setdefault(node.module, {})
                 by_call[node.call] = max(by_call.get(node.call, 0.0), float(self.norms[place]))
         for module, by_call in seen.items():
-            if len(by_call) >= self._limits.levels:
+            if len(by_call) >= self.limits.levels:
                 yield module, np.array([by_call[call] for call in sorted(by_call)])
 
     def reuses(self) -> Iterator[tuple[str, Floats]]:
@@ -187,7 +187,7 @@ class Flow:
             if len(self.nodes[leaf].shape or ()) < 2:
                 continue
             users = sorted(self.layout.users(leaf), key=lambda place: -int(self.layout.level[place]))
-            if len(users) >= self._limits.levels and self._is_chain(users):
+            if len(users) >= self.limits.levels and self._is_chain(users):
                 norms = self.norms[users]
                 if (norms >= 0).all():
                     yield name, norms

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradtrace.model import Where
-from gradtrace.rules import fading
+from gradtrace.rules import fading, waning
 from gradtrace.rules.arrays import Floats
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.branches import Branch, fading_branches
@@ -17,6 +17,9 @@ from gradtrace.rules.fading import Fade
 from gradtrace.rules.flow import Flow
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, counted, factor, listed, module_text
+
+_MOST = 0.75
+"""Of the measured backwards, those in which a saturated op lets next to nothing through."""
 
 
 class VanishingGradient(Rule):
@@ -29,7 +32,9 @@ class VanishingGradient(Rule):
         "farthest quarter is under 1/1000 of the median of the nearest quarter, in three measured "
         "backwards in a row that end the run. Along the calls of one module, or the uses of one recurrent "
         "weight, the same over calls or uses, at 1/1,000,000. Or: along a branch of 8 ops or more, its worst op not "
-        "counted; or everything behind one saturated op gets under 1/1000.",
+        "counted; or everything behind one saturated op gets under 1/1000. Or, later on: all parameters behind the "
+        "living ones have under 1/1000 of the share of the norm that they once had, in most of the last backwards "
+        "(30, and a tenth of the run).",
         matters="Early layers keep their random features; long dependencies are not learned. The loss falls a "
         "little, from the last layers alone, and stays there.",
         example="layers = [m for _ in range(20) for m in (nn.Linear(64, 64), nn.Sigmoid())]\n"
@@ -49,6 +54,7 @@ class VanishingGradient(Rule):
             if found is not None:
                 yield found
                 return
+        yield from waning.drafts(run)
 
 
 def _explanations(run: Run, flows: list[Flow]) -> Iterator[Draft]:
@@ -129,13 +135,17 @@ def _through_branches(run: Run, flows: list[Flow]) -> Iterator[Draft]:
 
 
 def _through_one_op(run: Run, flows: list[Flow]) -> Iterator[Draft]:
-    blocked = [fading.saturated_ops(flow, run) for flow in flows]
-    if len(flows) < run.thresholds.flow.snapshots or not all(blocked):
+    """Saturation that holds the gradient up in most backwards: in between a sample turns a unit over, and lets a burst
+    of it through."""
+    if not all(fading.is_saturated(flow, run) for flow in flows):
         return
-    starved = [flow.behind(places) for flow, places in zip(flows, blocked, strict=True)]
+    blocked = [(flow, places) for flow in flows if (places := fading.saturated_ops(flow, run))]
+    if len(blocked) < max(run.thresholds.flow.snapshots, _MOST * len(flows)):
+        return
+    starved = [flow.behind(places) for flow, places in blocked]
     always = [name for name in starved[-1] if all(name in names for names in starved)]
     if always:
-        yield _bottleneck_draft(run, flows, blocked[-1], always)
+        yield _bottleneck_draft(run, *blocked[-1], [flow for flow, _ in blocked], always)
 
 
 # ---- words
@@ -236,8 +246,8 @@ def _branch_draft(run: Run, flows: list[Flow], branch: Branch, first: int) -> Dr
     )
 
 
-def _bottleneck_draft(run: Run, flows: list[Flow], places: list[int], starved: list[str]) -> Draft:
-    node = min((flows[-1].nodes[place] for place in places), key=lambda node: node.gain or 0.0)
+def _bottleneck_draft(run: Run, flow: Flow, places: list[int], flows: list[Flow], starved: list[str]) -> Draft:
+    node = min((flow.nodes[place] for place in places), key=lambda node: node.gain or 0.0)
     share = float((node.attributes or {})["saturated"])
     return Draft(
         severity="warning",

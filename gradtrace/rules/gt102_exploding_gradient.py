@@ -51,10 +51,18 @@ def _through_depth(run: Run) -> Iterator[Draft]:
     needed = limits.snapshots if len(run.rows) >= limits.snapshots and not ends_sick else 1
     for flows in fading.lines(run):
         growth = np.array([flow.growth_decades for flow in flows])
-        high = growth > limits.decades
+        high = np.array([flow.growth_decades > limits.decades and _reaches_a_weight(flow) for flow in flows])
         if len(high) >= needed and high[-needed:].all() and high.mean() >= 0.5:
             yield _depth_draft(run, flows, growth)
             return
+
+
+def _reaches_a_weight(flow: Flow) -> bool:
+    """Whether an op that takes a parameter gets so much more than any near the loss: large numbers that a rectifier or
+    a mask takes away again harm nobody."""
+    late, _ = flow.profile.ends(flow.limits.share)
+    users = [user for leaf in flow.layout.leaves.values() for user in flow.layout.users(leaf)]
+    return bool((flow.norms[users] > 10.0**flow.limits.decades * float(late.max())).any())
 
 
 def _along_training(run: Run) -> Iterator[Draft]:
@@ -104,14 +112,14 @@ def _depth_draft(run: Run, flows: list[Flow], growth: Floats) -> Draft:
     ops, modules = flow.shares()
     gained = {name: -value for name, value in modules.items()}
     worst_op = min(ops, key=lambda op: ops[op])
-    module = max(gained, key=lambda name: gained[name], default=None)
+    module = _most_of(flow, worst_op)
     place = _amplifier(flow, worst_op, module)
     swollen = flow.swollen()
     multiplier = _multiplier(flow, place)
     parameter = swollen[0] if swollen else multiplier or _largest(run, module)
     subject = multiplier if module is None and multiplier else module_text(module)
     late, early = flow.profile.ends(run.thresholds.flow.share)
-    calls = len({node.call for node in flow.nodes if node.module == module})
+    calls = len({node.call for node in flow.nodes if node.module == module and node.call is not None})
     times = f" over {counted(calls, 'call')}" if calls > 1 else ""
     return Draft(
         severity="error" if growth[-1] > run.thresholds.flow.severe_decades or bool(sick_rows(run)[-1]) else "warning",
@@ -123,8 +131,8 @@ def _depth_draft(run: Run, flows: list[Flow], growth: Floats) -> Draft:
             op=worst_op,
             source=flow.nodes[place].source if place is not None else None,
         ),
-        cause=f"{worst_op} {'in' if module else 'of'} {subject}{times} multiplies the gradient: its weights are too "
-        "large",
+        cause=f"{worst_op} {'in' if module else 'of'} {subject}{times} multiplies the gradient: "
+        f"{'its weights are' if fading.is_matrix(worst_op) else 'what it multiplies by is'} too large",
         fix="initialise to the width of the layer, add normalisation, or clip the gradient norm",
         first=flows[int((growth > run.thresholds.flow.decades).argmax())].backward,
         last=int(run.numbers[-1]),
@@ -138,6 +146,15 @@ def _depth_draft(run: Run, flows: list[Flow], growth: Floats) -> Draft:
             "by_depth": True,
         },
     )
+
+
+def _most_of(flow: Flow, op: str) -> str | None:
+    """The module in which ops of that kind gain most."""
+    gains: dict[str | None, float] = defaultdict(float)
+    for place, drop in flow.drops():
+        if flow.nodes[place].op == op:
+            gains[flow.nodes[place].module] -= drop
+    return max(gains, key=lambda module: gains[module], default=None)
 
 
 def _amplifier(flow: Flow, op: str, module: str | None) -> int | None:

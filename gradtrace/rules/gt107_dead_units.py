@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradtrace.model import Node, Parameter, Where
+from gradtrace.rules.arrays import Ints, Singles
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import Layout, is_view, numel
 from gradtrace.rules.run import Run
@@ -43,6 +44,9 @@ _HOPS = 8
 _RECENT = 64
 """Backwards at the end of the run that the batch-for-batch look covers."""
 
+_EACH = 10
+"""Backwards from one look of the recorder at single units to the next, once the first window is over."""
+
 
 class DeadUnits(Rule):
     code = "GT107"
@@ -52,7 +56,8 @@ class DeadUnits(Rule):
         "zero for all of them and passes no gradient back.",
         recognised="The rows of a weight (its columns in `x @ weight`) that got exactly zero gradient in every "
         "backward of the last windows: more than half plus three standard deviations of the binomial (where inputs "
-        "look alike, half are off by chance), in a layer of 8 or more units that feeds a rectifier.",
+        "look alike, half are off by chance), in a layer of 8 or more units that feeds a rectifier. Of units that "
+        "lived earlier, half: dead for 1,000 samples, while the loss has not halved.",
         matters="A dead unit gets no gradient, so nothing brings it back; the layer works with fewer units than "
         "it has.",
         example="layer = nn.Linear(64, 64)\n"
@@ -98,7 +103,9 @@ def _dead_layers(run: Run) -> Iterator[Layer]:
         axis = shown[0].axis if shown else 0
         if leaf.shape[axis] < run.thresholds.units.least:
             continue
-        seen = _by_windows(run, leaf, axis) or (_by_batches(run, leaf, layouts) if axis == 0 else None)
+        seen = _by_windows(run, leaf, axis)
+        if seen is None and axis == 0:
+            seen = _by_batches(run, leaf, layouts) or _by_deaths(run, leaf, layouts)
         if seen is None:
             continue
         layout, rectifier = _rectifier(shown)
@@ -116,17 +123,22 @@ _Seen = tuple[float, int, int, int, int]
 
 def _by_windows(run: Run, leaf: Parameter, axis: int) -> _Seen | None:
     """From the recorder's windows, which follow each unit; None where they say nothing about the end of the run."""
-    positions, dead = run.sample("dead_columns" if axis else "dead_units")
-    _, units = run.sample("columns" if axis else "units")
-    if dead.shape != units.shape or not len(positions):
-        return None
-    known = np.isfinite(dead[:, leaf.id]) & (units[:, leaf.id] > 0)
-    share, at = dead[known, leaf.id] / units[known, leaf.id], positions[known]
+    at, share = _looks(run, leaf, "columns" if axis else "units")
     enough = _enough(leaf.shape[axis], run.thresholds.units)
     if not len(share) or not (share[-2:] >= enough).all():
         return None
     first = at[share >= enough][0]
     return float(share[-1]), leaf.shape[axis], int(first), int(run.numbers[-1]), len(share)
+
+
+def _looks(run: Run, leaf: Parameter, what: str) -> tuple[Ints, Singles]:
+    """The ends of the recorder's windows and the share of the "units" or "columns" that were dead all through each."""
+    positions, dead = run.sample(f"dead_{what}")
+    _, units = run.sample(what)
+    if dead.shape != units.shape or not len(positions):
+        return np.empty(0, np.int64), np.empty(0, np.float32)
+    known = np.isfinite(dead[:, leaf.id]) & (units[:, leaf.id] > 0)
+    return positions[known], dead[known, leaf.id] / units[known, leaf.id]
 
 
 def _by_batches(run: Run, leaf: Parameter, layouts: list[Layout]) -> _Seen | None:
@@ -148,6 +160,32 @@ def _by_batches(run: Run, leaf: Parameter, layouts: list[Layout]) -> _Seen | Non
         return None
     share = float(np.median(zeros[len(zeros) - length :][got[len(got) - length :]]))
     return share, leaf.shape[0], int(run.numbers[rows[0]]), int(run.numbers[rows[-1]]), len(rows)
+
+
+def _by_deaths(run: Run, leaf: Parameter, layouts: list[Layout]) -> _Seen | None:
+    """From the recorder's windows: half of the units that once lived are dead all through the last one. No chance
+    explains it; a loss that has halved since does, since few samples may be left that carry any gradient."""
+    looks, share = _looks(run, leaf, "units")
+    if len(looks) < 2:
+        return None
+    limits, start = run.thresholds.units, int(looks[-2])
+    samples = min((_samples(leaf, layout) for layout in layouts if leaf.name in layout.leaves), default=0)
+    seen = samples * (int(looks[-1]) - start) // _EACH
+    least = float(share[:-1].min())
+    died = share[-1] - least >= limits.died * (1.0 - least)
+    if not died or samples < limits.samples or seen < limits.seen or not _is_as_high(run, start):
+        return None
+    return float(share[-1]), leaf.shape[0], start + 1, int(run.numbers[-1]), 1
+
+
+def _is_as_high(run: Run, since: int) -> bool:
+    """Whether the loss is known and about as high after a backward as up to it."""
+    rows = run.main_rows
+    loss, late = run.rows["loss"][rows].astype(np.float64), run.numbers[rows] > since
+    if not np.isfinite(loss).all() or late.all() or not late.any():
+        return False
+    before = loss[~late][-_RECENT:]
+    return bool(np.median(loss[late]) >= run.thresholds.learning.drop * np.median(before))
 
 
 def _samples(leaf: Parameter, layout: Layout) -> int:

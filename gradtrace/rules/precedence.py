@@ -152,6 +152,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT703", ("GT302", "GT107", "GT101"), _shares_parameters),
     Explanation("GT104", ("GT302", "GT101", "GT107", "GT406"), _shares_parameters),
     Explanation("GT101", ("GT302",), _already_faint),
+    Explanation("GT101", ("GT103",), _covers_parameters),  # beside next to nothing any gradient is a spike
     Explanation("GT101", ("GT406",), _shares_parameters),  # next to no gradient makes next to no update
     Explanation("GT302", ("GT107",), _other_op),
     Explanation("GT302", ("GT101", "GT108"), _shares_parameters),

@@ -40,6 +40,9 @@ class Flow:
     """Most units have a local derivative below 1/1000 of its maximum."""
     bottleneck_decades: float = 3.0
     """What one op must lose on its own for everything behind it to count as starved by it."""
+    late_backwards: int = 30
+    """Backwards up to the end, and a tenth of the run, in which a parameter's share must stay under 1/1000 of what it
+    once was: the next measured graph may be far off."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,10 @@ class Units:
     units of a sparse layer off."""
     batches: int = 10
     """And batches in a row."""
+    died: float = 0.5
+    """Share of the units that once lived; a few die in any training."""
+    seen: int = 1_000
+    """Samples of the window in which they are dead: one that is on for one sample in two hundred is seen among them."""
     all_dead: float = 0.9
     """From here on the layer passes next to nothing: an error, not a loss of capacity."""
 

@@ -238,30 +238,54 @@ def test_short_memory_is_healthy():
     assert not found(recurrent(0.9))
 
 
-def test_projections_behind_a_saturated_softmax_starve():
+def saturated_attention(gains: Sequence[float]) -> Synthetic:
+    """Queries behind a softmax that passes on `gains`, one a measured backward."""
     recording = Synthetic()
     recording.module("", "Net")
     query, value = recording.layer("query"), recording.layer("value")
     recording.optimizer([*query, *value])
     recording.train(20)
-    for backward in MEASURED:
+    for backward, gain in zip(MEASURED, gains, strict=True):
         tape = Tape()
         tip = tape.op("BmmBackward0", tape.op("MseLossBackward0", norm=1.0, shape=()), norm=1.0)
         softmax = tape.op(
-            "SoftmaxBackward0", tip, norm=1.0, gain=1e-7, attributes={"saturated": 0.99}, module="attention"
+            "SoftmaxBackward0", tip, norm=1.0, gain=gain, attributes={"saturated": 0.99}, module="attention"
         )
-        tape.leaf("query.weight", tape.op("AddmmBackward0", softmax, norm=1e-7), norm=1e-7)
+        tape.leaf("query.weight", tape.op("AddmmBackward0", softmax, norm=gain), norm=gain)
         tape.leaf("value.weight", tape.op("AddmmBackward0", tip, norm=1.0), norm=1.0)
         recording.graph(tape.snapshot(backward))
-    finding = only(recording, "GT101")
+    return recording
+
+
+@pytest.mark.parametrize("gains", [[1e-7] * 6, [1e-7, 1e-7, 0.1, 1e-7, 1e-5, 1e-4]], ids=["always", "bursts"])
+def test_projections_behind_a_saturated_softmax_starve(gains: list[float]):
+    finding = only(saturated_attention(gains), "GT101")
     assert finding.parameters == ("query.weight",)
     assert finding.where.module == "attention"
+
+
+def test_a_softmax_that_lets_its_gradient_through_as_a_rule_is_healthy():
+    assert not found(saturated_attention([1e-7, 0.1, 1e-7, 0.1, 1e-7, 1e-7]), "GT101")
 
 
 def test_a_gradient_that_grows_with_depth():
     finding = only(deep([5.0] * 6), "GT102")
     assert finding.where.parameter == "layers.0.weight"
     assert finding.evidence["by_depth"] is True
+
+
+def test_growth_that_a_rectifier_takes_away_before_any_weight_is_none():
+    recording = mlp(2)
+    recording.train(20)
+    for backward in MEASURED:
+        tape = Tape()
+        tip = tape.op("AddmmBackward0", tape.op("MseLossBackward0", norm=1.0, shape=()), norm=1.0)
+        tape.leaf("layers.1.weight", tip, norm=1.0)
+        for norm in (1.0, 1.0, 1e8, 1e8, 1e8, 1e8):
+            tip = tape.op("DivBackward0", tip, norm=norm)
+        tape.leaf("layers.0.weight", tape.op("AddmmBackward0", tip, norm=0.5), norm=0.5)
+        recording.graph(tape.snapshot(backward))
+    assert not found(recording, "GT102")
 
 
 def test_networks_that_take_turns_are_judged_each_by_its_own():
