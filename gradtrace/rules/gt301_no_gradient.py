@@ -10,6 +10,7 @@ from gradtrace.rules import reach
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.cuts import Cut, find_cuts, remedy, spoken
 from gradtrace.rules.run import Run
+from gradtrace.rules.withheld import Withholder, withheld
 from gradtrace.rules.wording import at_line, common_module, counted, listed, module_text
 
 
@@ -21,8 +22,8 @@ class NoGradient(Rule):
         "`.grad` is None every time. It keeps the value it was initialised with.",
         recognised="`.grad` is None after each of at least two backwards that brought other parameters theirs, and "
         "the optimizer that holds it has stepped. A call that took a tensor which wants a gradient, gave "
-        "one that does not, and whose value entered the loss, is the cause; else the module was never "
-        "called.",
+        "one that does not, and whose value entered the loss, is the cause, or a custom Function that took the "
+        "parameter and whose backward returned None for it; else the module was never called.",
         matters="The rest of the model trains around a random part. The loss often still falls, so nothing else "
         "shows it.",
         example="h = encoder(x).detach()          # the graph ends here\n"
@@ -60,6 +61,9 @@ class NoGradient(Rule):
 
     def _causes(self, run: Run, missing: list[int]) -> Iterator[Draft]:
         rest = set(missing)
+        for function, ids in withheld(run, missing).items():
+            rest.difference_update(ids)
+            yield _by_function(run, function, ids)
         cuts = find_cuts(run)
         while cuts and rest:
             best = max(cuts, key=lambda cut: cut.weight(rest))
@@ -233,6 +237,21 @@ _REASONS = {
     "unused": _unused,
     "unknown": _unknown,
 }
+
+
+def _by_function(run: Run, function: Withholder, ids: list[int]) -> Draft:
+    names, (name, module, source) = run.names(ids), function
+    return Draft(
+        severity="error",
+        message=f"no gradient ever reaches {listed(names)}: {name}.backward(), of the call{at_line(source)}, returns "
+        f"None for {'it' if len(ids) == 1 else 'them'}",
+        where=Where(parameter=names[0], module=module, op=name, source=source, optimizer=_owner(run, ids)),
+        cause=f"{name} takes {'it' if len(ids) == 1 else 'them'} as an input and its backward() has no gradient for "
+        "that input",
+        fix=f"return a gradient from {name}.backward() for every input that should learn, in the order of the inputs",
+        **_seen(run),
+        parameters=names,
+    )
 
 
 def _shared_module(run: Run, ids: list[int]) -> str:

@@ -7,14 +7,13 @@ from collections.abc import Iterable
 import numpy as np
 
 from gradtrace.model import Node, Where
+from gradtrace.rules.arrays import Mask
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.flow import FADED
 from gradtrace.rules.reach import by_module, is_conditional
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, common_module, counted, listed, module_text
-
-_CONSTANT = ("Round", "Sign", "Floor", "Ceil", "Trunc", "Heaviside", "FloorDiv")
-"""Ops whose derivative is zero almost everywhere, by definition."""
+from gradtrace.rules.zeros import CONSTANT, PRODUCTS, find_culprits
 
 _GATES = (
     "Clamp",
@@ -29,8 +28,6 @@ _GATES = (
     "LogSoftmax",
 )
 """Ops whose derivative is zero on part of their range."""
-
-_PRODUCTS = ("Mm", "Addmm", "Bmm", "Baddbmm", "Mul", "Convolution", "Linear", "Mv", "Dot", "Einsum")
 
 
 class ZeroGradient(Rule):
@@ -60,27 +57,20 @@ class ZeroGradient(Rule):
         zero = _always_zero(run)
         if not zero:
             return
-        culprits = {leaf: _culprit(run, run.leaves[leaf].name) for leaf in zero}
+        culprits = find_culprits(run, zero)
         groups: dict[tuple[object, ...], list[int]] = {}
         for leaf in zero:
-            if _has_faded(culprits[leaf]):
+            culprit = culprits[leaf]
+            if _has_faded(culprit):
                 continue
-            if _long_enough(run, leaf, culprits[leaf]) and not _is_excused(run, leaf, zero):
-                groups.setdefault(_key(culprits[leaf]), []).append(leaf)
+            if _long_enough(run, leaf, culprit) and not _is_excused(run, leaf, zero):
+                groups.setdefault(_key(culprit), []).append(leaf)
         for members in groups.values():
-            yield _draft(run, members, culprits[members[0]])
+            yield _draft(run, members, [culprits[leaf] for leaf in members])
 
 
 def _always_zero(run: Run) -> list[int]:
     return [leaf.id for leaf in run.parameters if run.peak[leaf.id] == 0]
-
-
-def _culprit(run: Run, leaf: str) -> Node | None:
-    """The op that turns the gradient to zero, from the newest measured graph that shows it."""
-    for flow in reversed(run.flows.measured):
-        if killers := flow.killers(leaf):
-            return min(killers, key=lambda node: (not node.op.startswith(_CONSTANT), node.id))
-    return None
 
 
 def _has_faded(culprit: Node | None) -> bool:
@@ -90,11 +80,18 @@ def _has_faded(culprit: Node | None) -> bool:
 
 def _long_enough(run: Run, leaf: int, culprit: Node | None) -> bool:
     limits = run.thresholds.zero
-    backwards = int(run.got[:, leaf].sum())
-    if culprit is not None and culprit.op.startswith(_CONSTANT):
+    backwards = int((run.got[:, leaf] & _telling(run)).sum())
+    if culprit is not None and culprit.op.startswith(CONSTANT):
         return backwards >= limits.constant_backwards
     steps = max((run.protocol.step_count(owner.id) for owner in run.owners.get(leaf, ())), default=backwards)
     return run.from_start and backwards >= limits.backwards and steps >= limits.steps
+
+
+def _telling(run: Run) -> Mask:
+    """(backwards,): brought something other than zero. Where the loss has reached its minimum all is zero, which tells
+    nothing of a single parameter; where all is zero throughout, it does."""
+    something = run.total > 0
+    return something if something.any() else ~something
 
 
 def _is_excused(run: Run, leaf: int, zero: list[int]) -> bool:
@@ -110,7 +107,10 @@ def _is_excused(run: Run, leaf: int, zero: list[int]) -> bool:
 
 
 def _key(culprit: Node | None) -> tuple[object, ...]:
-    return ("",) if culprit is None else (culprit.op, culprit.module, culprit.source)
+    """One line is one fault, however many modules run it."""
+    if culprit is None:
+        return ("",)
+    return culprit.op, culprit.source, culprit.module if culprit.source is None else None
 
 
 def _is_switched_off(culprit: Node | None) -> bool:
@@ -118,18 +118,18 @@ def _is_switched_off(culprit: Node | None) -> bool:
     return culprit is not None and culprit.op.startswith("Mul") and culprit.shape == ()
 
 
-def _draft(run: Run, ids: list[int], culprit: Node | None) -> Draft:
-    names = run.names(ids)
-    modules = by_module(run, ids)
+def _draft(run: Run, ids: list[int], culprits: list[Node | None]) -> Draft:
+    names, culprit = run.names(ids), culprits[0]
+    module = common_module([each.module for each in culprits if each is not None])
     rows = np.flatnonzero(run.got[:, ids].any(axis=1))
     source = culprit.source if culprit else None
-    by = f": {culprit.op} ({module_text(culprit.module)}{at_line(source, ', ')}) passes on zero" if culprit else ""
+    by = f": {culprit.op} ({module_text(module)}{at_line(source, ', ')}) passes on zero" if culprit else ""
     return Draft(
         severity="note" if _is_switched_off(culprit) else "error",
         message=f"the gradient of {listed(names)} is exactly zero in all of {counted(len(rows), 'backward')}{by}",
         where=Where(
             parameter=names[0],
-            module=culprit.module if culprit and culprit.module is not None else common_module(list(modules)),
+            module=module if module is not None else common_module(list(by_module(run, ids))),
             op=culprit.op if culprit else None,
             source=source,
         ),
@@ -151,11 +151,11 @@ def _cause(culprit: Node | None) -> str:
     if _is_switched_off(culprit):
         return "a term of the loss is multiplied by a weight of zero"
     op = culprit.op
-    if op.startswith(_CONSTANT):
+    if op.startswith(CONSTANT):
         return f"the derivative of {op.removesuffix('Backward0').lower()} is zero everywhere"
     if op.startswith(_GATES):
         return f"all inputs of {op} lie where its derivative is zero"
-    if op.startswith(_PRODUCTS):
+    if op.startswith(PRODUCTS):
         return f"{op} multiplies the gradient by a factor that is all zero, such as a weight initialised to zero"
     return f"{op} was reached by a gradient and passed on exactly zero"
 
@@ -163,10 +163,10 @@ def _cause(culprit: Node | None) -> str:
 def _fix(culprit: Node | None) -> str:
     if _is_switched_off(culprit):
         return "nothing, if the term is switched off on purpose or comes in later; else raise its weight"
-    if culprit is not None and culprit.op.startswith(_CONSTANT):
+    if culprit is not None and culprit.op.startswith(CONSTANT):
         return "let the gradient pass straight through: x + (op(x) - x).detach()"
     if culprit is not None and culprit.op.startswith(_GATES):
         return "bring its inputs into range (initialisation, normalisation), or use an op without flat parts"
-    if culprit is not None and culprit.op.startswith(_PRODUCTS):
+    if culprit is not None and culprit.op.startswith(PRODUCTS):
         return "initialise one of the two factors with random values"
     return "look at the path from this parameter to the loss for a factor of zero"

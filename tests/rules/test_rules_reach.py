@@ -169,6 +169,63 @@ def test_zero_gradient_names_the_op_that_passes_on_zero(op: str):
     assert finding.parameters == ("layers.0.weight", "layers.0.bias")
 
 
+@pytest.mark.parametrize(("between", "findings"), [("SumBackward1", 1), ("AddBackward0", 2)])
+def test_one_zero_factor_that_starves_two_ways_is_one_finding(between: str, findings: int):
+    """The mask starves the layer before it; its result, all zero, starves the weight of the layer behind. A sum with
+    something else would not be zero, and so its zeros have another reason."""
+    recording = mlp()
+    recording.train(12, without(recording) | {0: 0.0, 1: 0.0, 2: 0.0})
+    tape = Tape()
+    head = tape.op("AddmmBackward0", tape.op("MseLossBackward0", norm=1.0, shape=()), norm=0.5, module="layers.1")
+    tape.leaf("layers.1.weight", tape.op("TBackward0", head, norm=0.0), norm=0.0)
+    mask = tape.op("MulBackward0", tape.op(between, head, norm=0.4), norm=0.4, source=Source("model.py", 7, "forward"))
+    linear = tape.op("AddmmBackward0", mask, norm=0.0, module="layers.0")
+    tape.leaf("layers.0.weight", linear, norm=0.0)
+    tape.leaf("layers.0.bias", linear, norm=0.0)
+    recording.graph(tape.snapshot(10))
+    zeros = found(recording, "GT302")
+    assert len(zeros) == findings
+    assert zeros[0].where.op == "MulBackward0"
+    assert len(zeros[0].parameters) == (3 if findings == 1 else 2)
+
+
+def test_zeros_at_one_line_in_several_modules_are_one_finding():
+    recording = mlp()
+    recording.train(12, without(recording) | {0: 0.0, 2: 0.0})
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", norm=1.0, shape=())
+    for layer in (0, 1):
+        killer = tape.op(
+            "RoundBackward0", loss, norm=0.5, module=f"layers.{layer}", source=Source("model.py", 7, "forward")
+        )
+        tape.leaf(f"layers.{layer}.weight", killer, norm=0.0)
+    recording.graph(tape.snapshot(10))
+    finding = only(recording, "GT302")
+    assert finding.parameters == ("layers.0.weight", "layers.1.weight")
+    assert finding.where.module == "layers"
+
+
+def test_zeros_once_the_loss_has_reached_its_minimum_are_no_proof():
+    recording = mlp()
+    recording.train(1, without(recording) | {0: 0.0})
+    recording.train(20, dict.fromkeys(range(6), 0.0))
+    assert not found(recording, "GT302")
+
+
+def test_a_custom_function_that_returns_none_for_a_parameter():
+    recording = mlp()
+    recording.train(5, without(recording, 0))
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", norm=1.0, shape=())
+    taker = tape.op("RadialBackward", loss, norm=0.5, module="layers.0", source=Source("model.py", 7, "forward"))
+    tape.leaf("layers.0.weight", taker)
+    tape.leaf("layers.0.bias", taker, norm=0.1)
+    recording.graph(tape.snapshot(1))
+    finding = only(recording, "GT301")
+    assert finding.where.op == "Radial"
+    assert "Radial.backward(), of the call at model.py:7, returns None for it" in finding.message
+
+
 def test_zeros_of_a_zero_initialised_partner_end_with_its_first_step():
     recording = mlp()
     recording.train(1, without(recording) | {0: 0.0})
