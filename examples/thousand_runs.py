@@ -25,7 +25,7 @@ BACKWARDS, LAYERS = 40, 6
 QUERY = """
     WITH late AS (
         SELECT run, parameter, median(norm) AS norm
-        FROM read_parquet('{dataset}/*/gradients/*/*.parquet', hive_partitioning = true)
+        FROM read_parquet('{dataset}/*/gradients/*.parquet', hive_partitioning = true)
         WHERE backward > {half}
         GROUP BY run, parameter
     ), usual AS (

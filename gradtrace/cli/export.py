@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from gradtrace.exporters import Advance
 
 _NEXT = {
-    "parquet": "duckdb -c \"SELECT parameter, avg(norm) FROM '{out}/gradients/*/*.parquet' GROUP BY ALL\"",
+    "parquet": "duckdb -c \"SELECT parameter, avg(norm) FROM '{out}/gradients/*.parquet' GROUP BY ALL\"",
     "tensorboard": "tensorboard --logdir {out}",
     "wandb": "wandb sync {out}/wandb/offline-run-*",
     "mlflow": "mlflow ui --backend-store-uri sqlite:///{out}/mlflow.db",

@@ -1,8 +1,12 @@
-"""Export to Parquet: a folder a table, partitioned by rank as DuckDB, Polars, Spark and pandas read it."""
+"""Export to Parquet: a folder a table, a file a rank, as DuckDB, Polars, Spark and pandas read it.
+
+The rank is a column and no `rank=N` folder: below `run=NAME` Spark finds partitions only where nothing but partitions
+lies between that folder and the one that holds the files' table.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +25,26 @@ _NAMES = pa.dictionary(pa.int32(), pa.string())
 
 
 def write(recordings: Sequence[Recording], findings: Sequence[Finding], folder: Path, advance: Advance) -> None:
-    """TABLE/rank=N/part-0.parquet for parameters, backwards, gradients and updates; findings/part-0.parquet for all."""
+    """TABLE/rankN.parquet for parameters, backwards, gradients and updates; findings/findings.parquet for all."""
     for position, recording in enumerate(recordings):
         rank = tables.rank_of(recording, position)
-        _write(_path(folder, "parameters", rank), [_arrow(tables.parameters(recording), _PARAMETERS)])
-        _write(_path(folder, "backwards", rank), _backwards(recording))
-        _write(_path(folder, "gradients", rank), _gradients(recording, advance))
-        _write(_path(folder, "updates", rank), [_arrow(tables.updates(recording), _UPDATES)])
-    _write(_path(folder, "findings", None), [_arrow(tables.finding_table(findings), _FINDINGS)])
+        _write_rank(folder / "parameters", rank, [_arrow(tables.parameters(recording), _PARAMETERS)])
+        _write_rank(folder / "backwards", rank, _backwards(recording))
+        _write_rank(folder / "gradients", rank, _gradients(recording, advance))
+        _write_rank(folder / "updates", rank, [_arrow(tables.updates(recording), _UPDATES)])
+    _write(folder / "findings" / "findings.parquet", [_arrow(tables.finding_table(findings), _FINDINGS)])
 
 
-def _path(folder: Path, table: str, rank: int | None) -> Path:
-    return folder / table / ("" if rank is None else f"rank={rank}") / "part-0.parquet"
+def _write_rank(table: Path, rank: int, parts: Iterable[pa.Table]) -> None:
+    _write(table / f"rank{rank}.parquet", (_with_rank(part, rank) for part in parts))
 
 
-def _write(path: Path, parts: Iterator[pa.Table] | list[pa.Table]) -> None:
-    path.parent.mkdir(parents=True)
+def _with_rank(part: pa.Table, rank: int) -> pa.Table:
+    return part.append_column("rank", pa.repeat(pa.scalar(rank, pa.int64()), len(part)))
+
+
+def _write(path: Path, parts: Iterable[pa.Table]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     parts = iter(parts)
     first = next(parts)
     with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:

@@ -84,10 +84,25 @@ def test_parquet_is_read_as_a_dataset(ranks, tmp_path):
     assert pq.read_table(folder / "findings").to_pylist()[0]["code"] == "GT102"
 
 
+def test_parquet_of_several_runs_is_one_dataset(ranks, trace, tmp_path):
+    pq = pytest.importorskip("pyarrow.parquet")
+    export(ranks.recordings, [], "parquet", tmp_path / "all" / "run=a")
+    export(trace.recordings, [], "parquet", tmp_path / "all" / "run=b")
+    # Spark takes a path for partitions only where no other folder lies between the first and the last of them.
+    names = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("gradients/*")}
+    assert names == {
+        f"all/run={file}.parquet" for file in ("a/gradients/rank0", "a/gradients/rank1", "b/gradients/rank0")
+    }
+    duckdb = pytest.importorskip("duckdb")
+    query = f"SELECT DISTINCT run, rank FROM '{tmp_path}/all/*/gradients/*.parquet' ORDER BY ALL"
+    assert duckdb.sql(query).fetchall() == [("a", 0), ("a", 1), ("b", 0)]
+    assert pq.read_schema(tmp_path / "all/run=a/gradients/rank1.parquet").field("rank").type == "int64"
+
+
 def test_parquet_in_duckdb_and_polars(ranks, tmp_path):
     duckdb, polars = pytest.importorskip("duckdb"), pytest.importorskip("polars")
     folder = export(ranks.recordings, [], "parquet", tmp_path / "out")
-    query = f"SELECT rank, count(*) FROM '{folder}/gradients/*/*.parquet' GROUP BY rank ORDER BY rank"
+    query = f"SELECT rank, count(*) FROM '{folder}/gradients/*.parquet' GROUP BY rank ORDER BY rank"
     assert duckdb.sql(query).fetchall() == [(0, 10), (1, 10)]
     frame = polars.read_parquet(folder / "backwards")
     assert frame["rank"].to_list() == [0] * 5 + [1] * 5
