@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from gradtrace.model import Where
+from gradtrace.model import LoopKind, Optimizer, Where
 from gradtrace.rules import reach
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.run import Run
@@ -23,7 +23,8 @@ class ParameterNotOptimized(Rule):
     page = Page(
         meaning="Backward computes a gradient for the parameter, but no optimizer holds it, so it never moves.",
         recognised="The parameter has a gradient after two or more backwards, other parameters have been stepped "
-        "twice or more, and no optimizer that stepped or cleared holds it.",
+        "twice or more, and no optimizer that stepped or cleared holds it; or the one that holds it is cleared as "
+        "often as another one steps, and never stepped.",
         matters="The part stays at its initial values while the rest adapts to it, and its gradients are computed"
         " for nothing.",
         example="optimizer = torch.optim.Adam(model.head.parameters())\n"
@@ -41,6 +42,7 @@ class ParameterNotOptimized(Rule):
         limits = run.thresholds.reach
         if reach.all_steps(run) < limits.steps:
             return
+        yield from _idle(run)
         backwards = run.got.sum(axis=0)
         held = reach.held_ids(run)
         left_out = [
@@ -66,6 +68,45 @@ def _grouped(run: Run, groups: dict[str | None, list[int]]) -> Iterator[Draft]:
         ids = [leaf for root in roots for leaf in groups[root]]
         if ids and optimized - {None} and reach.all_steps(run) >= _STRANGER_FACTOR * run.thresholds.reach.steps:
             yield _draft(run, ids, severity)
+
+
+def _idle(run: Run) -> Iterator[Draft]:
+    """What is held by an optimizer that the loop clears again and again and never steps."""
+    for optimizer in run.recording.optimizers:
+        ids = [leaf for leaf in dict.fromkeys(optimizer.parameters) if leaf not in run.owners and run.ever_got[leaf]]
+        if ids and _is_forgotten(run, optimizer):
+            yield _never_stepped(run, optimizer, ids)
+
+
+def _is_forgotten(run: Run, optimizer: Optimizer) -> bool:
+    """Whether the loop tends the optimizer as it does those that step, but for the step. A part that is trained later
+    has no clearings; one whose scaler skips each step, or whose weights the program moves by itself, has steps that do
+    not show."""
+    records, steps = run.protocol.records, reach.all_steps(run)
+    mine = records["kind"][records["subject"] == optimizer.id]
+    if (mine == LoopKind.STEP).any() or (mine == LoopKind.SCALER_STEP).any() or len(run.protocol.rows(LoopKind.MOVED)):
+        return False
+    return steps >= _STRANGER_FACTOR * run.thresholds.reach.steps and int((mine == LoopKind.ZERO_GRAD).sum()) >= steps
+
+
+def _never_stepped(run: Run, optimizer: Optimizer, ids: list[int]) -> Draft:
+    names = run.names(ids)
+    rows = np.flatnonzero(run.got[:, ids].any(axis=1))
+    gets, holds = ("gets", "it") if len(names) == 1 else ("get", "them")
+    return Draft(
+        severity="error",
+        message=f"{listed(names)} {gets} gradients, and {optimizer.name}, which holds {holds}, never steps",
+        where=Where(
+            parameter=names[0],
+            module=common_module([run.leaves[leaf].module for leaf in ids]),
+            optimizer=optimizer.name,
+        ),
+        cause=f"{optimizer.name}.zero_grad() is called, {optimizer.name}.step() is not",
+        fix=f"call {optimizer.name}.step() after the backward() of its loss",
+        **run.span(rows),
+        parameters=names,
+        evidence={"not_optimized": len(ids), "steps_of_others": reach.all_steps(run)},
+    )
 
 
 def _trains(run: Run, root: str | None) -> bool:

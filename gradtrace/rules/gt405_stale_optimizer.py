@@ -51,11 +51,21 @@ class StaleOptimizer(Rule):
             if leaf.id not in held and leaf.module is not None and run.ever_got[leaf.id]
         ]
         stale = [found for each in run.optimizers if newcomers and (found := _stale(run, each, newcomers))]
-        models: dict[frozenset[str | None], list[Stale]] = {}
-        for each in stale:
-            models.setdefault(frozenset(run.root_of(run.leaves[leaf]) for leaf in each.newcomers), []).append(each)
-        for members in models.values():
+        for members in _linked(run, stale):
             yield _draft(run, members)
+
+
+def _linked(run: Run, stale: list[Stale]) -> list[list[Stale]]:
+    """Those that step the same tensors or leave out the same model belong together: one replacement is one fault."""
+    groups: list[tuple[set[object], list[Stale]]] = []
+    for each in stale:
+        marks: set[object] = {*each.orphans, *(run.root_of(run.leaves[leaf]) for leaf in each.newcomers)}
+        joined = [group for group in groups if group[0] & marks]
+        groups = [group for group in groups if not group[0] & marks]
+        groups.append(
+            (marks.union(*(known for known, _ in joined)), [*(old for _, olds in joined for old in olds), each])
+        )
+    return [members for _, members in groups]
 
 
 def _stale(run: Run, optimizer: Optimizer, newcomers: list[int]) -> Stale | None:
@@ -108,12 +118,14 @@ def _draft(run: Run, stale: list[Stale]) -> Draft:
     """One finding for the optimizers of one model: it was replaced once."""
     newcomers = sorted({leaf for each in stale for leaf in each.newcomers})
     orphans = sorted({leaf for each in stale for leaf in each.orphans})
-    names, optimizers = run.names(newcomers), [each.optimizer.name for each in stale]
+    names = list(dict.fromkeys(run.names(newcomers)))
+    optimizers = list(dict.fromkeys(each.optimizer.name for each in stale))
     rows = np.flatnonzero(run.got[:, newcomers].any(axis=1))
-    steps = "steps" if len(stale) == 1 else "step"
+    steps = "steps" if len(optimizers) == 1 else "step"
+    any_more = " any more" if run.ever_got[orphans].any() else ""
     return Draft(
         severity="error",
-        message=f"{listed(optimizers)} {steps} {counted(len(orphans), 'tensor')} that no backward reaches any more, "
+        message=f"{listed(optimizers)} {steps} {counted(len(orphans), 'tensor')} that no backward reaches{any_more}, "
         f"while {listed(names)}, in use now, {'is' if len(names) == 1 else 'are'} in no optimizer",
         where=Where(parameter=names[0], optimizer=optimizers[0], module=run.leaves[newcomers[0]].module),
         cause=f"the parameters were replaced after {optimizers[0]} was built, or it was built from another model",

@@ -104,6 +104,12 @@ def _made_by_it(cause: Finding, effect: Finding) -> bool:
     return bool(effect.parameters) and set(effect.parameters) <= set(cause.evidence.get("made", ()))
 
 
+def _replaced_by_it(cause: Finding, effect: Finding) -> bool:
+    """What the optimizer lacks are those new leaves."""
+    lacking = set(effect.evidence.get("not_optimized", ()))
+    return bool(lacking) and lacking <= set(cause.evidence.get("made", ()))
+
+
 def _already_faint(cause: Finding, effect: Finding) -> bool:
     """The zero is where a fading gradient left the range of its type."""
     reached = effect.evidence.get("gradient_that_reached_it")
@@ -134,6 +140,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT402", ("GT302",), _shares_parameters),
     Explanation("GT301", ("GT403",), _is_cut),
     Explanation("GT301", ("GT402",), _made_by_it),
+    Explanation("GT301", ("GT405",), _replaced_by_it),
     Explanation("GT403", ("GT301",), _is_no_cut),
     Explanation("GT403", ("GT406", "GT409"), _same_optimizer),
     Explanation("GT404", ("GT403", "GT406"), _same_optimizer),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from builder import Synthetic, Tape, alarms, found, mlp, only
 
-from gradtrace.model import Source, StepFlag
+from gradtrace.model import LoopKind, Source, StepFlag
 
 
 def line(number: int) -> dict[str, object]:
@@ -289,6 +289,37 @@ def test_a_parameter_in_no_optimizer():
     assert finding.where.module == "encoder"
 
 
+def _critic_cleared_at_every_step(steps: int) -> Synthetic:
+    recording = Synthetic()
+    recording.module("", "Agent")
+    recording.optimizer(recording.layer("actor"), "actor_optimizer")
+    recording.optimizer(recording.layer("critic"), "critic_optimizer")
+    for _ in range(steps):
+        recording.zero_grad(0)
+        recording.zero_grad(1)
+        recording.backward()
+        recording.step(0)
+    return recording
+
+
+def test_an_optimizer_that_is_cleared_at_every_step_and_never_stepped():
+    finding = only(_critic_cleared_at_every_step(40), "GT402")
+    assert finding.parameters == ("critic.weight", "critic.bias")
+    assert finding.where.optimizer == "critic_optimizer"
+    assert "critic_optimizer, which holds them, never steps" in finding.message
+
+
+def test_an_optimizer_that_may_yet_step_is_no_finding():
+    assert not alarms(_critic_cleared_at_every_step(5))
+
+
+@pytest.mark.parametrize("kind", [LoopKind.SCALER_STEP, LoopKind.MOVED])
+def test_an_optimizer_whose_steps_do_not_show_is_no_finding(kind: LoopKind):
+    recording = _critic_cleared_at_every_step(40)
+    recording.loop_event(kind, 1 if kind is LoopKind.SCALER_STEP else -1)
+    assert not found(recording, "GT402")
+
+
 def test_a_model_in_eval_mode_that_only_passes_gradients_on_is_a_note():
     recording = Synthetic()
     recording.module("", "Net")
@@ -371,6 +402,36 @@ def test_optimizers_that_are_given_their_gradients_are_not_stale():
         recording.optimizer([shard], f"optimizers[{shard}]")
     recording.train(5, without(recording, *shards))
     assert not found(recording, "GT405")
+
+
+def test_optimizers_of_one_model_whose_copies_are_trained_are_one_finding():
+    """Each client trains a copy of the global model, and steps the global model."""
+    recording = Synthetic()
+    recording.module("", "Net", root="model", calls=0, backward_calls=0)
+    weights = recording.layer("fc", root="model")
+    for client in ("local", "local_2", "local_3"):
+        recording.module(client, "Net", root=client)
+        recording.layer(f"{client}.fc", root=client)
+    for client in range(3):
+        recording.optimizer(weights, "optimizer")
+        for _ in range(4):
+            copies = weights[-1] + 1 + 2 * client
+            recording.backward({copies: 1.0, copies + 1: 1.0})
+            recording.step(client, flags=StepFlag.NO_GRAD)
+    finding = only(recording, "GT405")
+    assert finding.evidence["optimizers"] == ["optimizer"]
+    assert "optimizer steps 2 tensors that no backward reaches, while" in finding.message
+    assert len(finding.evidence["not_optimized"]) == 6
+
+
+def test_what_a_cut_makes_anew_is_no_stale_optimizer():
+    recording = mlp()
+    recording.module("", "Net", root="model")
+    made = recording.parameter("layers.1.weight", module="layers.1")
+    recording.train(20, without(recording, 0, 1, 2))
+    facts = {"module": "layers.0", "parameters": [0, 1], "reaches_loss": True, "count": 20, "made": [made]}
+    recording.event("cut", call="Parameter", source=line(7), **facts)
+    assert only(recording, "GT301").where.op == "Parameter"
 
 
 def test_the_optimizers_of_one_replaced_model_are_one_finding():
