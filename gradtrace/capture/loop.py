@@ -94,7 +94,7 @@ class LoopWatch:
         limit: float = math.nan,
     ) -> None:
         """Append a record of what happened now."""
-        where = self._sites.here(sys._getframe(2)) if site is None else site
+        where = self._sites.own(sys._getframe(2)) if site is None else site
         self.records.append((int(kind), subject, self._clock.backwards, self._clock.steps, where, flags, value, limit))
 
     def take(self, *, wait: bool) -> list[tuple[int | float, ...]]:

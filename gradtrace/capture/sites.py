@@ -24,6 +24,7 @@ _TORCH = str(Path(torch.__file__).parent) + os.sep
 _OURS = str(Path(__file__).parents[1]) + os.sep
 _STDLIB = sysconfig.get_paths()["stdlib"] + os.sep
 _PACKAGES = tuple({sysconfig.get_paths()[key] + os.sep for key in ("purelib", "platlib")})
+_INSTALLED = (*_PACKAGES, sysconfig.get_paths()["scripts"] + os.sep)
 
 
 def _is_plumbing(filename: str) -> bool:
@@ -52,6 +53,15 @@ class SiteTable:
         """The site of the innermost user frame at or above `frame` (by default the caller's)."""
         found = self.user_frame(frame or sys._getframe(1))
         return UNKNOWN if found is None else self.number(found.f_code, found.f_lineno)
+
+    def own(self, frame: FrameType | None = None) -> int:
+        """The site of the innermost frame of the program's own code at or above `frame` (by default the caller's): who
+        trains through Accelerate or Lightning wrote the call of theirs, not what they call in turn. As `here` where all
+        of the program is installed."""
+        innermost = found = self.user_frame(frame or sys._getframe(1))
+        while found is not None and found.f_code.co_filename.startswith(_INSTALLED):
+            found = self.user_frame(found.f_back)
+        return self.here(innermost) if found is None else self.number(found.f_code, found.f_lineno)
 
     def user_frame(self, frame: FrameType | None) -> FrameType | None:
         """The innermost frame of the user's program at or above `frame`."""

@@ -71,7 +71,7 @@ class StepWatch:
         if self._meter.due(count, self._registry.optimizers.elements(record)):
             with private.without_grad():
                 self._meter.begin(owned)
-        self._step = _Step(optimizer, flags, self._clock.backwards, self._sites.here(frame))
+        self._step = _Step(optimizer, flags, self._clock.backwards, self._sites.own(frame))
         if not has_closure:  # a closure runs the program's forward, which is of interest
             self._lens.rest(self._step.site)
 
