@@ -33,7 +33,9 @@ _UPSTREAM_LIMIT = 1_000
 class ForwardBirth(NamedTuple):
     """The call of the forward whose inputs were finite and whose output is not, or the tensor that came in non-finite.
 
-    `direction` is "forward", "input" or "parameter"; for the latter two `call` is the one that took the tensor in.
+    `direction` is "forward", "input" or "parameter"; for the latter two `call` is the one that took the tensor in, and
+    `made` the one that made it, where it was prepared from finite values. `op` is set where no call shows the op, and
+    `call` took its result.
     """
 
     direction: str
@@ -41,6 +43,8 @@ class ForwardBirth(NamedTuple):
     call: Call
     shape: tuple[int, ...]
     evidence: dict[str, Any]
+    made: Call | None = None
+    op: str | None = None
 
 
 def measured_birth(measures: Mapping[int, NodeMeasure]) -> tuple[int, str, dict[str, Any]] | None:
@@ -91,14 +95,17 @@ class _Finder:
         while True:
             position = self._made_by(tensor, before)
             if position is None:
-                return None if call is None else self._came_in(tensor, taker or call)
+                given = _given_to_unseen(tensor, self._calls[:before])
+                if given is None:
+                    return None if call is None else self._came_in(tensor, taker or call)
+                tensor, position = given
             call = self._calls[position]
             if any(output.requires_grad for output in call.outputs):
                 taker = call
             upstream = self._cause(call, tensor, position)
             if upstream is None:
                 is_data = taker is not None and taker is not call and self._is_data(position)
-                return self._came_in(tensor, taker) if taker and is_data else self._birth(call, tensor)
+                return self._came_in(tensor, taker, made=call) if taker and is_data else self._birth(call, tensor)
             tensor, before = upstream, position
 
     def _is_data(self, position: int) -> bool:
@@ -162,10 +169,11 @@ class _Finder:
         ]
         return ForwardBirth("forward", _kind(output), call, tuple(output.shape), {"inputs": ranges})
 
-    def _came_in(self, tensor: Tensor, taker: Call) -> ForwardBirth:
-        direction = (
-            "parameter" if isinstance(tensor, nn.Parameter) or (tensor.is_leaf and tensor.requires_grad) else "input"
-        )
+    def _came_in(self, tensor: Tensor, taker: Call, made: Call | None = None) -> ForwardBirth:
+        op = None if tensor.grad_fn is None else type(tensor.grad_fn).__name__
+        direction = "input" if op is None else "forward"
+        if isinstance(tensor, nn.Parameter) or (tensor.is_leaf and tensor.requires_grad):
+            direction = "parameter"
         count = int(tensor.numel() - int(torch.isfinite(tensor).sum()))
         evidence = {
             "nonfinite": count,
@@ -173,7 +181,7 @@ class _Finder:
             "shape": list(tensor.shape),
             "taken_by": op_of(taker),
         }
-        return ForwardBirth(direction, _kind(tensor), taker, tuple(tensor.shape), evidence)
+        return ForwardBirth(direction, _kind(tensor), taker, tuple(tensor.shape), evidence, made, op)
 
     def follow_saved(self, saved: Tensor) -> ForwardBirth | None:
         """The birth of a non-finite tensor that a node saved, found again by its memory; None where nobody saw it."""
@@ -189,6 +197,17 @@ class _Finder:
                         return self._came_in(value, call)
                     return self.follow(value)
         return None
+
+
+def _given_to_unseen(tensor: Tensor, calls: Sequence[Call]) -> tuple[Tensor, int] | None:
+    """The non-finite value, and the position of its call, that an op which no call shows (an `autograd.Function`) made
+    `tensor` of."""
+    behind = {node for node, _ in tensor.grad_fn.next_functions} if tensor.grad_fn else set()
+    for position in reversed(range(len(calls) if behind else 0)):
+        for output in calls[position].outputs:
+            if output.grad_fn in behind and not _is_finite(output):
+                return output, position
+    return None
 
 
 def op_of(call: Call) -> str:

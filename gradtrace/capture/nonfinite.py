@@ -75,8 +75,12 @@ class NonfiniteWatch:
     def _report_forward(self, birth: births.ForwardBirth) -> None:
         owner = self._lens.watch.call(birth.call.module)
         source = self._sites.source(birth.call.site)
-        op = births.op_of(birth.call) if birth.direction == "forward" else None
-        self._report(birth.direction, birth.value, op, owner, source, birth.shape, birth.evidence)
+        op = birth.op or (births.op_of(birth.call) if birth.direction == "forward" else None)
+        evidence = birth.evidence
+        if birth.made is not None:
+            made_at = source_dict(self._sites.source(birth.made.site))
+            evidence = {**evidence, "made_by": birth.made.name, "made_at": made_at}
+        self._report(birth.direction, birth.value, op, owner, source, birth.shape, evidence)
 
     def _report(
         self,

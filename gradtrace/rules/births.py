@@ -8,16 +8,17 @@ found: they count only where the scaler does not get over them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from gradtrace.errors import GradtraceError
-from gradtrace.model import BackwardFlag, Event, Node, Source
+from gradtrace.model import ABSENT, BackwardFlag, Event, Node, Source
 from gradtrace.rules.arrays import Mask
 from gradtrace.rules.layout import Layout
+from gradtrace.rules.origins import common_origin
 from gradtrace.rules.wording import source_of
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ _CHOICES = ("Where", "MaskedFill", "MaskedScatter")
 _BRANCH = 8
 """Ops from a value to the `where` that leaves it out."""
 
-_MOST_LEAVES = 64
-"""Non-finite parameters whose common origin is looked for; more tell nothing new."""
+_HUGE = 1e18
+"""A norm whose square leaves the range of float32."""
 
 
 @dataclass
@@ -89,13 +90,25 @@ def find_births(run: Run) -> list[Birth]:
     return births
 
 
-def _behind_weights(run: Run, births: Iterable[Birth]) -> Birth | None:
-    """The gradient that nobody watched and whose step spoiled the weights, where the first event tells of these."""
+def _behind_weights(run: Run, births: Sequence[Birth]) -> Birth | None:
+    """The gradient that nobody watched and that the first event comes of: its step spoiled the weights that the event
+    tells of, or a loss was made of it (`create_graph=True`)."""
     first = min((birth for birth in births if not birth.healed), key=lambda birth: birth.backward, default=None)
-    if first is None or first.direction != "parameter":
+    if first is None or first.direction not in ("parameter", "forward"):
         return None
     birth = next(iter(_from_statistics(run)), None)
-    return birth if birth and birth.direction == "backward" and birth.backward < first.backward <= birth.last else None
+    if birth is None or birth.direction != "backward" or birth.backward >= first.backward:
+        return None
+    if first.direction == "parameter" and not _recovers(run, birth, first.backward):
+        birth.last = max(birth.last, *(other.last for other in births))
+    return birth if first.backward <= birth.last else None
+
+
+def _recovers(run: Run, birth: Birth, before: int) -> bool:
+    """Whether the parameters that a birth reached get finite gradients again before a backward."""
+    spoiled = [leaf.id for leaf in run.parameters if leaf.name in birth.parameters]
+    between = run.norm[(run.numbers > birth.backward) & (run.numbers < before)][:, spoiled]
+    return bool((np.isfinite(between) & (between != ABSENT)).any())
 
 
 def _from_reduction(run: Run, births: Iterable[Birth]) -> Birth | None:
@@ -265,29 +278,22 @@ def _from_statistics(run: Run) -> Iterable[Birth]:
         worst = np.isnan(loss) if in_loss else np.isnan(run.norm[row][run.got[row]]).any()
         birth = Birth(backward, "forward" if in_loss else "backward", "nan" if worst else "inf", last=backward)
         _extend(run, birth, int(row))
-        if not in_loss and (node := _common_origin(run, backward, birth.parameters)) is not None:
+        if not in_loss and _overflows(run, int(row)):
+            birth.facts = {"overflows": True}
+        elif not in_loss and (node := _origin(run, int(row))) is not None:
             birth.op, birth.module, birth.source = node.op, node.module, node.source
         yield birth
         return
 
 
-def _common_origin(run: Run, backward: int, names: list[str]) -> Node | None:
-    """The node nearest to the leaves that all the named parameters get their gradient through."""
-    layout = _layout(run, backward)
-    if layout is None:
-        return None
-    places = [layout.leaves[name] for name in names[:_MOST_LEAVES] if name in layout.leaves]
-    common = set.intersection(*(_sources(layout, place) for place in places)) if places else set()
-    common = {place for place in common if not layout.of_weights[place]}  # what only rearranges gives birth to nothing
-    return layout.nodes[max(common, key=lambda place: layout.level[place])] if common else None
+def _overflows(run: Run, row: int) -> bool:
+    """Whether the finite norms of a backward are at the end of their range too."""
+    return bool((np.isfinite(run.norm[row]) & (run.norm[row] > _HUGE)).any())
 
 
-def _sources(layout: Layout, place: int) -> set[int]:
-    """Every op whose gradient flows to a leaf."""
-    seen, stack = set[int](), [place]
-    while stack:
-        for consumer in layout.consumers[stack.pop()]:
-            if consumer not in seen:
-                seen.add(consumer)
-                stack.append(consumer)
-    return seen
+def _origin(run: Run, row: int) -> Node | None:
+    """From the leaves that a backward gave gradients to, finite ones and others."""
+    layout = _layout(run, int(run.numbers[row]))
+    got, finite = run.got[row], np.isfinite(run.norm[row])
+    sick, sound = (run.names(np.flatnonzero(got & mask).tolist()) for mask in (~finite, finite))
+    return None if layout is None else common_origin(layout, sick, sound)

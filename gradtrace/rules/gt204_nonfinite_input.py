@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.births import Birth
 from gradtrace.rules.nonfinite import nonfinite_draft
 from gradtrace.rules.run import Run
+from gradtrace.rules.singularities import reason_behind
+from gradtrace.rules.wording import at_line, source_of
 
 
 class NonfiniteInput(Rule):
@@ -31,4 +35,15 @@ class NonfiniteInput(Rule):
                 draft = nonfinite_draft(run, birth, what=f"the batch holds {value}")
                 draft.cause = f"{value} in the data, before any operation"
                 draft.fix = "clean the data: torch.isfinite(x).all(1).logical_not().nonzero() names the rows"
-                yield draft
+                yield _blaming_its_maker(draft, birth)
+
+
+def _blaming_its_maker(draft: Draft, birth: Birth) -> Draft:
+    """The finding at the line that made the value of finite ones, where the program did so before its model."""
+    source = source_of(birth.facts.get("made_at"))
+    if source is None:
+        return draft
+    made_by = str(birth.facts["made_by"])
+    reason, fix = reason_behind(made_by, "forward", birth.value, {})
+    cause = f"{made_by}{at_line(source)} makes it of finite values" + (f": {reason}" if reason else "")
+    return replace(draft, where=replace(draft.where, source=source), cause=cause, fix=fix or draft.fix)

@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from gradtrace.model import Node
+
 
 class Reason(NamedTuple):
     """`ops` are names in lower case without autograd's suffix."""
@@ -136,6 +138,18 @@ FORWARD = (
 """Values that do not exist, or overflow."""
 
 
+_SINGULAR = (*_LOGS, *_ENDS, "sqrt", "rsqrt", "linalgvectornorm", "norm", "cdist", "std", "reciprocal", "atan2")
+"""Ops whose derivative is infinite, or does not exist, at some value of their range."""
+
+
+def has_singular_derivative(node: Node) -> bool:
+    """Whether the op is one of those, or a power below one."""
+    if _plain(node.op) == "pow":
+        exponent = (node.attributes or {}).get("exponent")
+        return isinstance(exponent, (int, float)) and exponent < 1
+    return _plain(node.op) in _SINGULAR
+
+
 def reason_for(op: str | None, table: tuple[Reason, ...]) -> tuple[str | None, str]:
     """Cause and remedy for an op by its name, with or without autograd's suffix (`SqrtBackward0`, `sqrt`)."""
     name = _plain(op)
@@ -154,6 +168,11 @@ _OWN = Reason(
     "the backward of this autograd.Function gives it for a finite gradient",
     "guard the divisions and roots in its backward(), and try it with torch.autograd.gradcheck",
 )
+_OVERFLOW = Reason(
+    (),
+    "the gradients beside it are near the end of their range: it has grown from op to op until it overflowed",
+    "initialise smaller, lower the learning rate, clip the gradient norm, or unroll fewer steps",
+)
 _INDEFINITE = Reason(
     ("mul", "mm", "bmm", "addmm", "matmul", "linear", "sub", "add", "sum", "mean", "div", "truediv"),
     "an operand is infinite already: zero times infinity and infinity minus infinity are NaN",
@@ -165,6 +184,8 @@ def reason_behind(op: str | None, direction: str, value: str, facts: Mapping[str
     """Cause and remedy for a value born in `op`, from what is known of the op's operands."""
     if facts.get("branch_not_taken"):
         return reason_for("where", BACKWARD)
+    if facts.get("overflows"):
+        return _OVERFLOW.cause, _OVERFLOW.fix
     if direction == "backward":
         return (_OWN.cause, _OWN.fix) if _is_own(op) else reason_for(op, BACKWARD)
     if value == "nan" and _plain(op) in _INDEFINITE.ops and _any_infinite(facts.get("inputs") or ()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -150,24 +151,73 @@ def test_the_same_birth_again_is_counted():
     assert (finding.count, finding.last_backward) == (3, 9)
 
 
-def test_without_events_the_place_is_what_all_reached_parameters_share():
+@pytest.mark.parametrize(
+    ("op", "exponent", "blamed"),
+    [
+        ("SqrtBackward0", None, "SqrtBackward0"),
+        ("PowBackward0", 0.5, "PowBackward0"),
+        ("PowBackward0", 2, "AddmmBackward0"),
+        ("TanhBackward0", None, "AddmmBackward0"),
+    ],
+)
+def test_without_events_the_place_is_what_all_reached_parameters_share(op: str, exponent: float | None, blamed: str):
+    recording = unwatched(op, {"exponent": exponent})
+    finding = only(recording, "GT201")
+    assert (finding.where.op, finding.where.module) == (blamed, "layers.0" if blamed == "AddmmBackward0" else "norm")
+    assert finding.evidence["exact"] is False
+    assert "or next to it" in finding.message
+
+
+def unwatched(op: str, attributes: Mapping[str, object]) -> Synthetic:
+    """Two layers with `op` between them and a root in the loss; the farther one gets NaN from backward 5 on."""
     recording = mlp()
     recording.train(4)
     recording.train(3, dict.fromkeys(range(6), 1.0) | {0: math.nan, 1: math.nan})
     tape = Tape()
-    loss = tape.op("MseLossBackward0", shape=())
+    loss = tape.op("SqrtBackward0", tape.op("MseLossBackward0", shape=()), module="criterion")
     head = tape.op("AddmmBackward0", loss, module="layers.1")
     tape.leaf("layers.1.weight", head)
-    sqrt = tape.op("SqrtBackward0", head, module="norm")
-    linear = tape.op("AddmmBackward0", sqrt, module="layers.0")
+    between = tape.op(op, head, module="norm", attributes=attributes)
+    linear = tape.op("AddmmBackward0", between, module="layers.0")
     tape.leaf("layers.0.weight", linear)
     tape.leaf("layers.0.bias", linear)
     recording.graph(tape.snapshot(5))
+    return recording
+
+
+def test_a_gradient_that_overflowed_beside_huge_ones_blames_no_single_op():
+    recording = mlp()
+    recording.train(4)
+    recording.train(1, dict.fromkeys(range(2, 6), 1e30) | {0: math.inf, 1: math.inf})
+    recording.graph(unwatched("SqrtBackward0", {}).snapshot(5))
+    finding = only(recording, "GT202")
+    assert finding.where.op is None
+    assert "until it overflowed" in (finding.cause or "")
+
+
+def test_a_loss_made_of_a_gradient_that_nobody_watched_is_no_birthplace():
+    recording = mlp()
+    recording.parameter("points", (8, 2), kind="input")
+    tape = Tape()
+    root = tape.op("SqrtBackward0", tape.op("SumBackward0", shape=()), module="norm")
+    tape.op("AccumulateGrad", tape.op("PowBackward0", root, attributes={"exponent": 2}), kind="input", name="points")
+    recording.graph(tape.snapshot(1))
+    for _ in range(4):
+        recording.backward({6: math.nan})
+        recording.backward(NAN, loss=math.nan)
+    born(recording, 2, "forward", op="MulBackward0")
     finding = only(recording, "GT201")
-    assert finding.where.op == "AddmmBackward0"
-    assert finding.where.module == "layers.0"
-    assert finding.evidence["exact"] is False
-    assert "or next to it" in finding.message
+    assert (finding.first_backward, finding.where.op) == (1, "SqrtBackward0")
+
+
+def test_a_weight_spoiled_some_backwards_ago_is_no_birthplace():
+    recording = mlp()
+    recording.train(3)
+    recording.train(1, dict.fromkeys(range(1, 6), 1.0) | {0: math.nan})
+    recording.train(2, {4: 1.0, 5: 1.0})
+    recording.train(4, NAN, loss=math.nan)
+    born(recording, 7, "parameter", op=None, module="layers.0", source=None)
+    assert only(recording, "GT201").first_backward == 4
 
 
 def test_weights_that_a_step_on_a_nan_spoiled_are_no_birthplace():
