@@ -132,7 +132,8 @@ class _Finder:
         bad = [value for value in call.inputs if value is not output and _is_float(value) and not _is_finite(value)]
         if not bad:
             return None
-        bad.sort(key=lambda value: self._age(value, position))
+        # Running statistics were made with the model, and the op itself writes its NaN into them.
+        bad.sort(key=lambda value: (not value.requires_grad, self._age(value, position)))
         nans = [value for value in bad if bool(torch.isnan(value).any())]
         if nans:
             return nans[0]
