@@ -10,6 +10,10 @@ from gradtrace.model import Optimizer
 from gradtrace.rules.arrays import Floats, Ints, Singles
 from gradtrace.rules.run import Run
 
+_FAINTEST = float(np.sqrt(np.finfo(np.float32).tiny))
+"""Below it the squares that a norm is made of leave the range of float32: weights that decayed so far are as good as
+zero, and what is recorded of their updates is no measurement."""
+
 
 @dataclass(frozen=True)
 class GroupUpdates:
@@ -44,11 +48,14 @@ def group_updates(run: Run, optimizer: Optimizer) -> list[GroupUpdates]:
 
 
 def _ratio(updates: Singles, weights: Singles) -> tuple[Floats, Floats]:
-    """(samples,): update over weight, NaN where nothing is known or the weights are all zero; and the weights' norm."""
+    """(samples,): update over weight, NaN where nothing is known or the weights are as good as zero; and the norm of
+    the weights."""
     known = np.isfinite(updates) & np.isfinite(weights)
     moved = np.sqrt(np.where(known, updates, 0).astype(np.float64) ** 2 @ np.ones(updates.shape[1]))
     size = np.sqrt(np.where(known, weights, 0).astype(np.float64) ** 2 @ np.ones(weights.shape[1]))
-    ratio: Floats = np.divide(moved, size, out=np.full(len(moved), np.nan), where=(size > 0) & known.any(axis=1))
+    ratio: Floats = np.divide(
+        moved, size, out=np.full(len(moved), np.nan), where=(size > _FAINTEST) & known.any(axis=1)
+    )
     return ratio, size
 
 

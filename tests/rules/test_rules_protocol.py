@@ -287,6 +287,19 @@ def test_large_updates_of_a_model_that_learns_are_a_note():
     assert [(finding.code, finding.severity) for finding in found(recording)] == [("GT407", "note")]
 
 
+def test_weights_that_decay_until_nothing_is_left_of_them():
+    """Once the weights have left the range of their type, the updates recorded are zero: that ends no streak."""
+    recording = mlp()
+    recording.train(90)
+    for step in range(1, 91):
+        weight = float(np.float32(0.5**step if step < 70 else 0.0))
+        recording.sample("weight_norm", step, dict.fromkeys(range(6), weight))
+        recording.sample("update_norm", step, dict.fromkeys(range(6), 0.5 * weight if step < 64 else 0.0))
+    finding = only(recording, "GT407")
+    assert finding.first_backward == 1
+    assert finding.evidence["update_over_weight"] == pytest.approx(0.5)
+
+
 def test_weights_that_grow_out_of_zero_are_healthy():
     recording = mlp()
     recording.train(20)
