@@ -9,11 +9,14 @@ from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import Layout, numel
 from gradtrace.rules.lints import Hit, one_a_line, places, span_of
 from gradtrace.rules.run import Run
+from gradtrace.rules.units import is_product
 from gradtrace.rules.wording import at_line, module_text
 
 _LOSSES = ("MseLoss", "SmoothL1Loss", "HuberLoss", "L1Loss", "BinaryCrossEntropy", "KlDiv")
 _PAIRINGS = ("Sub", "Rsub", "Mul", "Div")
 """What a loss sets a prediction against its target with: a difference, a ratio, a weight, a label times a logarithm."""
+
+_WEIGHINGS = ("Mul", "Div")
 
 _ELEMENTWISE = (
     *("Add", "Sub", "Rsub", "Mul", "Div", "Neg", "Pow", "Abs", "Square", "Sqrt", "Rsqrt", "Reciprocal"),
@@ -42,13 +45,13 @@ class BroadcastLoss(Rule):
         "and their advantages, and to losses and their weights.",
         recognised="In a recorded graph, a difference, product, ratio or loss over an (N, N) tensor one side of which "
         "is (N, 1) or (N,), N > 1, reduced to the loss by elementwise ops and a sum or mean; without an unsqueeze "
-        "that asks for pairs.",
+        "that asks for pairs. Of two sides from the graph, the (N, 1) must be a layer's own output.",
         matters="Each prediction is pulled towards all targets: the model learns the mean of the targets, and the"
         " loss stops at their variance.",
         example="prediction = model(x)                # (64, 1)\nloss = ((prediction - y) ** 2).mean() # y is (64,)",
         fix="Bring both to one shape: `prediction.squeeze(1)` or `y.unsqueeze(1)`.",
-        silent="Pairs that are meant: distances and contrastive losses, whose two sides both come from the graph"
-        " or are unsqueezed; weights that are a table of pairs themselves.",
+        silent="Pairs that are meant: distances, contrastive losses and scores against themselves, or what is "
+        "unsqueezed or meets another table of pairs; weights that are a table of pairs themselves.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -77,6 +80,7 @@ def _hits(run: Run) -> Iterator[Hit]:
         losses = set[int]()
         for place in places(layout, (*_PAIRINGS, "Expand")):
             inner = _broadcast_operand(layout, place)
+            inner = _prediction_against_another(layout, place) if inner is None else inner
             loss = _loss_of(layout, place) if inner is not None else None
             if inner is not None and loss is not None and loss not in losses:
                 losses.add(loss)
@@ -94,6 +98,54 @@ def _broadcast_operand(layout: Layout, place: int) -> int | None:
     node = layout.nodes[operands[0]]
     fits = node.shape in ((shape[0], 1), (shape[0],))
     return operands[0] if fits and node.kind == "op" and not node.op.startswith(_MEANT) else None
+
+
+def _prediction_against_another(layout: Layout, place: int) -> int | None:
+    """Where both sides of a product or a ratio come from the graph: the (N, 1) that a layer of one unit gives, with
+    (N,) of something else (the variance of a likelihood and its errors). Differences are how distances are written;
+    scores with themselves are pairs that are meant, and so is what meets another table of pairs."""
+    shape = layout.nodes[place].shape
+    operands = [*dict.fromkeys(layout.producers[place])]
+    if shape is None or len(shape) != 2 or shape[0] != shape[1] or shape[0] < 2 or len(operands) != 2:
+        return None
+    if not layout.nodes[place].op.startswith(_WEIGHINGS):
+        return None
+    column, row = sorted(operands, key=lambda operand: layout.nodes[operand].shape != (shape[0], 1))
+    head = _head(layout, column)
+    meant = [layout.nodes[operand].op.startswith(_MEANT) for operand in operands]
+    if head is None or layout.nodes[row].shape != (shape[0],) or any(meant) or _meets_a_table(layout, place):
+        return None
+    return None if head in layout.reached([row]) else column
+
+
+def _head(layout: Layout, column: int) -> int | None:
+    """The layer that gives a (N, 1), behind elementwise ops."""
+    shape = layout.nodes[column].shape
+    if shape is None or len(shape) != 2 or shape[1] != 1:
+        return None
+    if is_product(layout.nodes[column].op):
+        return column
+    if not layout.nodes[column].op.startswith(_ELEMENTWISE):
+        return None
+    return layout.nearest(
+        column,
+        wanted=lambda node: is_product(node.op) and node.shape == shape,
+        through=lambda node: node.shape == shape and node.op.startswith(_ELEMENTWISE),
+        hops=_HOPS,
+    )
+
+
+def _meets_a_table(layout: Layout, place: int) -> bool:
+    """Whether another table of the same shape enters on the way to the loss."""
+    shape = layout.nodes[place].shape
+    mine, stack = {place}, [place]
+    while stack:
+        for user in layout.consumers[stack.pop()]:
+            if user not in mine and layout.nodes[user].shape == shape:
+                mine.add(user)
+                stack.append(user)
+    others = {other for user in mine - {place} for other in layout.producers[user]} - mine
+    return any(layout.nodes[other].shape == shape for other in others)
 
 
 def _has_a_table(node: Node) -> bool:

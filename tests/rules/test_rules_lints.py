@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from builder import Synthetic, Tape, alarms, found, mlp, only
 
@@ -172,6 +174,37 @@ def test_a_product_with_a_table_of_weights_is_meant(constant: list[int], alarms:
     tip = tape.op("MulBackward0", mean, shape=(64, 64), attributes={"saved": {"other": constant}})
     tape.leaf("layers.2.weight", tape.op("AddmmBackward0", tip, shape=(64, 1)))
     assert len(found(with_graph(tape), "GT704")) == alarms
+
+
+def two_heads(
+    *, row: str = "SqueezeBackward1", same: bool = False, column: str = "ExpBackward0", meets: str = ""
+) -> Tape:
+    """Errors of one head, (64,), over what another gives, (64, 1), or over the same head's."""
+    tape = Tape()
+    tip = tape.op("AddBackward0", tape.op("MeanBackward0", shape=()), shape=(64, 64))
+    if meets:
+        tape.op(meets, tip, shape=(64, 64))
+    table = tape.op("DivBackward0", tip, shape=(64, 64), source=at(30))
+    errors = tape.op(row, table, shape=(64,))
+    exp = tape.op(column, table, shape=(64, 1))
+    variance = tape.op("AddmmBackward0", *([exp, errors] if same else [exp]), shape=(64, 1))
+    tape.leaf("layers.2.weight", variance)
+    if not same:
+        tape.leaf("layers.1.weight", tape.op("AddmmBackward0", errors, shape=(64, 1)))
+    return tape
+
+
+def test_errors_of_one_head_over_the_column_of_another():
+    assert only(with_graph(two_heads()), "GT704").where.source == at(30)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"same": True}, {"row": "UnsqueezeBackward0"}, {"column": "SumBackward1"}, {"meets": "MmBackward0"}],
+    ids=["scores against themselves", "unsqueezed", "a norm", "beside another table"],
+)
+def test_tables_of_two_sides_that_are_meant(facts: dict[str, Any]):
+    assert not found(with_graph(two_heads(**facts)), "GT704")
 
 
 def test_terms_of_one_loss_that_broadcast_alike_are_one_finding():
