@@ -23,6 +23,7 @@ from gradtrace.capture.output import Clock, Output
 from gradtrace.capture.registry import Registry
 from gradtrace.capture.running import Running
 from gradtrace.capture.sites import SiteTable
+from gradtrace.capture.starvation import StarvationWatch
 from gradtrace.capture.steps import StepWatch
 from gradtrace.collector import paused_collector
 from gradtrace.errors import GradtraceError
@@ -65,6 +66,7 @@ class Tracer:
         self._reader = GradientReader(self._registry, self.output, self.clock)
         self._nonfinite = NonfiniteWatch(self._lens, self._sites, self.output)
         self._graphs = GraphWatch(options, self._registry, self._sites, self._lens, self.output)
+        self.output.followers.append(StarvationWatch(self._graphs.schedule.trigger))
         self._stack: list[Running] = []
         self._undo: list[Callable[[], None]] = []
         self._urgent = False
