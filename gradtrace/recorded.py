@@ -182,7 +182,7 @@ class Trace:
         self,
         file: str | os.PathLike[str],
         /,
-        backward: int = -1,
+        backward: int | None = None,
         *,
         rank: int | None = None,
         style: str = "gradtrace",
@@ -190,6 +190,9 @@ class Trace:
         **options: Any,
     ) -> Path:
         """Draw the graph behind a backward; the format follows the ending of `file` unless given.
+
+        By default the backward at which a NaN or an infinity was born, as later ones show only what it has spoiled; of
+        a run without one the last.
 
         `options` are those of `gradtrace.renderers.render_graph`. Raises GradtraceError for an unknown format, style or
         option value, and where the file cannot be written.
@@ -205,7 +208,7 @@ class Trace:
     @paused_collector()
     def draw(
         self,
-        backward: int = -1,
+        backward: int | None = None,
         *,
         format: str = "svg",
         rank: int | None = None,
@@ -213,7 +216,8 @@ class Trace:
         **options: Any,
     ) -> str | bytes:
         """The document that `render` writes: bytes for png and pdf, else text."""
-        graph = self.graph(backward, rank=rank)
+        found = self.findings
+        graph = self.graph(_telling(found) if backward is None else backward, rank=rank)
         if style == "torchviz":
             from gradtrace.renderers.torchviz_style import render_torchviz_style
 
@@ -223,7 +227,6 @@ class Trace:
         from gradtrace.renderers import render_graph
         from gradtrace.renderers.unreached import find_unreached
 
-        found = self.findings
         unreached = find_unreached(self.recording(rank), graph, found)
         document = render_graph(graph, format=format, findings=found, unreached=unreached, **options)
         assert not isinstance(document, Path)  # noqa: S101  no file was asked for
@@ -248,6 +251,13 @@ class Trace:
         from gradtrace.renderers.text import to_html
 
         return {"text/plain": str(self), "text/html": to_html(self._text(width=100, color=True))}
+
+
+def _telling(findings: Sequence[Finding]) -> int:
+    """The backward to look at first: the first that was not finite, else the last."""
+    from gradtrace.graphs.born import births
+
+    return next((finding.first_backward for finding in births(findings) if finding.first_backward), -1)
 
 
 def _format(path: str | os.PathLike[str], format: str | None) -> str:

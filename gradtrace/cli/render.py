@@ -41,7 +41,11 @@ def _depth(value: str) -> str | int:
 )
 @click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="The format follows the ending.")
 @click.option(
-    "--backward", type=int, default=-1, metavar="N", help="The graph of backward N; negative counts from the end."
+    "--backward",
+    type=int,
+    metavar="N",
+    help="The graph of backward N; negative counts from the end. By default the one at which a NaN was born, else the "
+    "last.",
 )
 @click.option("--depth", type=_depth, default="auto", metavar="N|auto|full", help="Module levels to open.")
 @click.option(
@@ -75,7 +79,7 @@ def _depth(value: str) -> str | int:
 @click.option("--rank", type=click.IntRange(min=0), help="Of a folder of ranks.")
 @trace_argument
 def command(
-    trace: Path, out: Path | None, format: str | None, backward: int, modules: str | None, **options: Any
+    trace: Path, out: Path | None, format: str | None, backward: int | None, modules: str | None, **options: Any
 ) -> None:
     """Draw the autograd graph behind a backward of TRACE, with the gradients that flowed through it.
 

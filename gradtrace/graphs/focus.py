@@ -99,6 +99,11 @@ def locate(graph: Graph, where: Where) -> list[int]:
     return []
 
 
+def locate_op(graph: Graph, where: Where) -> list[int]:
+    """The nodes of a place's op and source line; none where it names no op."""
+    return [node for node, facts in graph.nodes(data=True) if _fits_op(facts, where)]
+
+
 def _fits_parameter(facts: Facts, where: Where) -> bool:
     leaves = [leaf["name"] for leaf in facts.get("leaves", ())]
     return where.parameter is not None and where.parameter in (facts.get("name"), *leaves)

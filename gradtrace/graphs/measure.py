@@ -46,6 +46,7 @@ def total(members: Iterable[Facts]) -> Facts:
         "findings": tuple(codes),
         "onset": worst(onsets) if onsets else None,
         "onset_gain": min(sudden, default=None),
+        "born": any(facts.get("born") for facts in members),
         **({"change": overall_change(facts["change"] for facts in members)} if "change" in members[0] else {}),
     }
 

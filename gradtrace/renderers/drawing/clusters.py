@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from gradtrace.graphs.modules import lineage, parent
+from gradtrace.graphs.order import reach
 from gradtrace.graphs.types import Facts, Graph
 
 DEEPEST = 16
@@ -25,7 +26,8 @@ def clusters(graph: Graph) -> Cluster:
     """The frames of a drawing, nested as the modules are.
 
     A module gets none where it would frame one node only, or nothing but one other frame, or several calls of a mere
-    function (an activation used here and there): their places are not one place.
+    function (an activation used here and there), or a mere list of modules with other ops in between: their places are
+    not one place.
     """
     top = Cluster("")
     known = {"": top}
@@ -58,7 +60,27 @@ def _simplified(graph: Graph, frame: Cluster, around: Cluster) -> Iterable[Clust
     if not frame.inner and (len(frame.nodes) == 1 or _is_function(graph, frame.nodes)):
         around.nodes.extend(frame.nodes)
         return ()
+    if _is_scattered(graph, frame):
+        around.nodes.extend(frame.nodes)
+        return frame.inner
     return (frame,)
+
+
+def _is_scattered(graph: Graph, frame: Cluster) -> bool:
+    """Whether the gradient goes through the parts of a frame in turn, and leaves the frame between any two of them. The
+    layout, which ranks each frame by itself, would put them all side by side."""
+    parts = [[node] for node in frame.nodes] + [list(_inside(inner)) for inner in frame.inner]
+    part = {node: number for number, nodes in enumerate(parts) for node in nodes}
+    edges = [(part[node], part.get(end), end) for node in part for end in graph.successors(node)]
+    if any(to not in (None, here) for here, to, _ in edges):
+        return False
+    return not part.keys().isdisjoint(reach({end for _, to, end in edges if to is None}, graph.successors))
+
+
+def _inside(frame: Cluster) -> Iterator[int]:
+    yield from frame.nodes
+    for inner in frame.inner:
+        yield from _inside(inner)
 
 
 def _is_function(graph: Graph, nodes: Iterable[int]) -> bool:

@@ -106,7 +106,7 @@ def onset_text(facts: Facts) -> str:
     by = f": \u00d7{numbers.norm(facts['onset_gain'])}"
     return {
         "cut": "cut off here: no gradient beyond",
-        "nan": "NaN or Inf from here on",
+        "nan": "NaN or Inf is born here" if facts.get("born") else "NaN or Inf from here on",
         "zero": "ends here: exactly 0 from here on",
         "vanishing": f"{'dies' if dies(facts) else 'falls'} here{by}" if sudden else "below 1/1000 from here on",
         "exploding": f"explodes here{by}" if sudden else "over 1000\u00d7 from here on",

@@ -37,11 +37,17 @@ _GRADUAL = {
 
 def verdict(graph: Graph) -> list[Line]:
     """Where the gradient falls ill, from the most telling place on; nothing where it is well."""
+    born = [Line("nan", message) for message in graph.graph.get("born", ())]
     cut = [Line(CUT, _cut(facts)) for facts in graph.nodes.values() if facts.get("kind") == "unreached"]
-    ill = sorted((facts for facts in graph.nodes.values() if facts.get("onset") not in (None, CUT)), key=_rank)
-    lines = [*cut, *(Line(facts["onset"], _sentence(facts)) for facts in ill)]
+    ill = sorted((facts for facts in graph.nodes.values() if _is_told(facts)), key=_rank)
+    lines = [*born, *cut, *(Line(facts["onset"], _sentence(facts)) for facts in ill)]
     more = len(lines) - NAMED
     return lines[:NAMED] + [Line(line.health, _more(more)) for line in lines[NAMED : NAMED + 1]]
+
+
+def _is_told(facts: Facts) -> bool:
+    """Whether an illness begins here that nothing else speaks of."""
+    return facts.get("onset") not in (None, CUT) and not facts.get("born")
 
 
 def _more(number: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gradtrace.errors import GradtraceError
+from gradtrace.graphs.born import add_births
 from gradtrace.graphs.changes import fold_changes
 from gradtrace.graphs.copies import copied
 from gradtrace.graphs.focus import add_marks, focus
@@ -42,6 +43,7 @@ class View:
         if self.findings:
             add_marks(part, self.findings)
         add_health(part)
+        add_births(part, self.findings)
         part = add_unreached(part, self.unreached)
         if self.focus is not None:
             part = focus(part, self.focus)
