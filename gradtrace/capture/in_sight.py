@@ -83,8 +83,9 @@ def holder_of(frame: FrameType | None, contains: Callable[[nn.Module], bool]) ->
     return best, best_name
 
 
-def kept_as(holder: nn.Module, module: nn.Module) -> str | None:
-    """The plain list, tuple or dict in which a module keeps another out of torch's sight, with its index or key."""
+def kept_as(holder: nn.Module, kept: nn.Module | nn.Parameter) -> str | None:
+    """The plain list, tuple or dict in which a module keeps another or a parameter out of torch's sight, with its index
+    or key."""
     for name, value in vars(holder).items():
         if name.startswith("_"):
             continue
@@ -92,6 +93,6 @@ def kept_as(holder: nn.Module, module: nn.Module) -> str | None:
             value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, (list, tuple)) else ()
         )
         for key, item in items:
-            if item is module:
+            if item is kept:
                 return f"{name}[{key}]"
     return None

@@ -78,9 +78,9 @@ class Registry:
         return self._leaves[number].reference()
 
     def module_of(self, number: int) -> str | None:
-        """Dotted name of the module that owns the leaf."""
+        """Dotted name of the module that owns the leaf, as `module_name` has it."""
         leaf = self._leaves[number]
-        return None if leaf.module is None else self._prefixed(leaf.module, leaf.root)
+        return None if leaf.module is None else self._path(leaf.module, leaf.root)
 
     def module_type_of(self, number: int) -> str | None:
         """Class name of the module that owns the leaf."""
@@ -106,6 +106,10 @@ class Registry:
             return local if local or root is None else root.name
         return f"{root.name}.{local}" if local else root.name
 
+    def _path(self, local: str, root: Root | None) -> str:
+        """A module's dotted name: empty for a root that is the only one."""
+        return self._prefixed(local, root) if local or self._many_roots() else ""
+
     def _many_roots(self) -> bool:
         return sum(root.has_parameters for root in self._roots) > 1
 
@@ -121,6 +125,8 @@ class Registry:
             found = self._find_sharded(tensor)
             if found is None:
                 found = self._find_in_sight(tensor, frame)
+            if found is None:
+                found = self._adopt_parameter(tensor)
             if found is not None:
                 return found
         kind = "parameter" if isinstance(tensor, nn.Parameter) else "input"
@@ -156,6 +162,18 @@ class Registry:
             return None
         self.add_root(holder, name or type(unwrap(holder)).__name__)
         return self.number(parameter)
+
+    def _adopt_parameter(self, parameter: nn.Parameter) -> int | None:
+        """Register a parameter that a known module keeps out of `named_parameters()`, in a plain list say, by its place
+        there."""
+        for reference, path, root in self._modules.values():
+            owner = reference()
+            place = None if owner is None else kept_as(owner, parameter)
+            if place is not None:
+                number = self._add_leaf(parameter, _joined(path, place), root, "parameter")
+                self._leaves[number].module, self._leaves[number].module_type = path, type(owner).__name__
+                return number
+        return None
 
     def _is_free(self, number: int, kind: str) -> bool:
         """Whether a loose leaf's number may pass to another tensor: an input made anew each time, or one that is
@@ -261,7 +279,7 @@ class Registry:
         _, path, root = entry
         if not root.has_parameters:
             return f"{root.name}.{path}" if path else root.name
-        return self._prefixed(path, root) if path or self._many_roots() else ""
+        return self._path(path, root)
 
     def count_call(self, name: str, module: nn.Module, with_grad: bool) -> int:
         """Count one forward call while hooks are on; returns how many there were."""

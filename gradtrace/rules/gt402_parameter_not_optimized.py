@@ -120,15 +120,15 @@ def _draft(run: Run, ids: list[int], severity: str) -> Draft:
     rows = np.flatnonzero(run.got[:, ids].any(axis=1))
     moved = len({leaf for leaf in run.owners if run.root_of(run.leaves[leaf]) is not None})
     optimizers = listed([optimizer.name for optimizer in run.optimizers])
-    hidden = all("[" in (run.leaves[leaf].module or "") for leaf in ids)
+    hidden = all("[" in run.leaves[leaf].name for leaf in ids)
     return Draft(
         severity=severity,
         message=f"{listed(names)} {'gets' if len(names) == 1 else 'get'} gradients, and no optimizer holds "
         f"{'it' if len(names) == 1 else 'them'}",
         where=Where(parameter=names[0], module=common_module([run.leaves[leaf].module for leaf in ids])),
         cause=f"{counted(len(names), 'parameter')} left out of {optimizers}"
-        + (": kept in a plain list or dict, their modules are not in parameters()" if hidden else ""),
-        fix="keep the modules in nn.ModuleList or nn.ModuleDict"
+        + (": kept in a plain list or dict, which parameters() does not look into" if hidden else ""),
+        fix="keep modules in nn.ModuleList or nn.ModuleDict, parameters in nn.ParameterList or nn.ParameterDict"
         if hidden
         else "add them to the optimizer, or freeze them with requires_grad_(False)",
         **run.span(rows),

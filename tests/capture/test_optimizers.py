@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -109,3 +111,30 @@ def test_several_at_once_are_told_apart():
     ]
     names = [[trace.parameters[number] for number in optimizer.parameters] for optimizer in optimizers]
     assert names == [["first.weight", "first.bias"], ["second.weight", "second.bias"]]
+
+
+class Weighted(nn.Module):
+    """Keeps the weights of its losses in a plain list."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Linear(4, 2)
+        self.log_variances = [nn.Parameter(torch.zeros(())) for _ in range(2)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        losses = self.body(x).square().mean(0)
+        return torch.stack([loss * (-log).exp() + log for loss, log in zip(losses, self.log_variances, strict=True)])
+
+
+def test_parameters_in_a_plain_list_are_named_by_their_place(tmp_path: Path) -> None:
+    model = Weighted()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
+    with gradtrace.trace(model, out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(3):
+            optimizer.zero_grad()
+            model(torch.randn(3, 4)).sum().backward()
+            optimizer.step()
+    (finding,) = trace.findings
+    assert finding.code == "GT402"
+    assert set(finding.parameters) == {"log_variances[0]", "log_variances[1]"}
+    assert "kept in a plain list or dict" in (finding.cause or "")
