@@ -18,9 +18,6 @@ from gradtrace.rules.flow import Flow
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, counted, factor, listed, module_text
 
-_MOST = 0.75
-"""Of the measured backwards, those in which a saturated op lets next to nothing through."""
-
 
 class VanishingGradient(Rule):
     code = "GT101"
@@ -140,7 +137,7 @@ def _through_one_op(run: Run, flows: list[Flow]) -> Iterator[Draft]:
     if not all(fading.is_saturated(flow, run) for flow in flows):
         return
     blocked = [(flow, places) for flow in flows if (places := fading.saturated_ops(flow, run))]
-    if len(blocked) < max(run.thresholds.flow.snapshots, _MOST * len(flows)):
+    if len(blocked) < run.thresholds.flow.snapshots or 2 * len(blocked) <= len(flows):
         return
     starved = [flow.behind(places) for flow, places in blocked]
     always = [name for name in starved[-1] if all(name in names for names in starved)]
