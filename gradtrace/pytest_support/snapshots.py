@@ -60,7 +60,7 @@ class GradientSnapshots:
 
 
 def _measure(model: nn.Module, loss: Tensor) -> dict[str, Any]:
-    from gradtrace.testing import measure_gradients
+    from gradtrace.testing.measure import measure_gradients
 
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     found, snapshot = measure_gradients(model, loss, list(parameters.values()))

@@ -12,10 +12,13 @@ def write_summary(reporter: pytest.TerminalReporter) -> None:
     reports = list(_traced(reporter))
     if not reports:
         return
+    from gradtrace.rules.wording import counted  # numpy comes with it, which a run without a traced test does not need
+
     reporter.section("gradtrace")
     found = [report for report in reports if _values(report, "finding")]
     backwards = sum(int(value) for report in reports for value in _values(report, "backwards"))
-    reporter.write_line(f"traced {len(reports)} tests, {backwards} backwards; findings in {len(found)}")
+    traced = f"{counted(len(reports), 'test')}, {counted(backwards, 'backward')}"
+    reporter.write_line(f"traced {traced}; findings in {len(found)}")
     for report in found:
         reporter.write_line(report.nodeid, red=report.failed)
         for kind in ("finding", "picture", "trace"):

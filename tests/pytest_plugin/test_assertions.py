@@ -35,7 +35,7 @@ def test_flow_is_silent_where_gradients_flow():
 @pytest.mark.parametrize(
     ("between", "expected"),
     [
-        (torch.Tensor.detach, "no gradient: first.weight and first.bias: the graph behind the loss does not reach it"),
+        (torch.Tensor.detach, "no gradient: first.weight and first.bias: not in the graph behind the loss"),
         (torch.sign, "zero gradient: first.weight and first.bias: lost in SignBackward0"),
         (lambda x: torch.sqrt(x * 0) + 1, "not finite: first.weight and first.bias: born in "),
     ],
