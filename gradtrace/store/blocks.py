@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 
 Records: TypeAlias = npt.NDArray[np.void]
 Values: TypeAlias = npt.NDArray[np.float32]
+
+
+class Chunk(NamedTuple):
+    """Consecutive backwards from row `start` on: records, and each statistic as float32 (rows, parameters)."""
+
+    start: int
+    backwards: Records
+    statistics: dict[str, Values]
 
 
 def filler(statistic: str) -> float:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from gradtrace.errors import GradtraceError, UnreadableTraceError
 from gradtrace.model import ABSENT, STATISTICS, BackwardFlag, Event, Finding, Module, Optimizer, Parameter
 from gradtrace.store import nouns, queries
-from gradtrace.store.blocks import filler
+from gradtrace.store.blocks import Chunk, filler
 from gradtrace.store.naming import Naming
 from gradtrace.store.queries import SnapshotRef
 from gradtrace.store.reading import TraceFile
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import os
     import sqlite3
     from collections.abc import Callable, Iterator
+    from typing import Self
 
     import numpy.typing as npt
 
@@ -31,14 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["Chunk", "Recording", "SnapshotRef"]
 
 _T = TypeVar("_T")
-
-
-class Chunk(NamedTuple):
-    """Consecutive backwards from row `start` on: records, and each statistic as float32 (rows, parameters)."""
-
-    start: int
-    backwards: Records
-    statistics: dict[str, Values]
 
 
 class Recording:
@@ -57,7 +50,7 @@ class Recording:
         self._arrays: dict[str, npt.NDArray[Any]] = {}
         self.refresh()
 
-    def __enter__(self) -> Recording:  # noqa: PYI034 (typing.Self came with Python 3.11)
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -12,11 +12,13 @@ from gradtrace.graphs.types import PARAMETERS, Facts, Graph
 from gradtrace.renderers.drawing import palette
 from gradtrace.renderers.drawing.clusters import Cluster, clusters
 from gradtrace.renderers.drawing.escape import html, quoted
-from gradtrace.renderers.drawing.labels import edge_tooltip, label, relative, share_text, tooltip
+from gradtrace.renderers.drawing.labels import label, share_text
 from gradtrace.renderers.drawing.layered import Positions
 from gradtrace.renderers.drawing.legend import heading
 from gradtrace.renderers.drawing.look import look
+from gradtrace.renderers.drawing.names import relative
 from gradtrace.renderers.drawing.scale import Scale
+from gradtrace.renderers.drawing.tooltips import edge_tooltip, tooltip
 
 FONT = "Helvetica"
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from pathlib import PurePath
 
 from gradtrace.graphs.health import DECADES
 from gradtrace.graphs.modules import local_name
-from gradtrace.graphs.types import LEAVES, Facts, Graph, op_name
+from gradtrace.graphs.types import LEAVES, Facts, Graph
 from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.bars import bars
 from gradtrace.renderers.drawing.escape import html, plain
+from gradtrace.renderers.drawing.names import calls, joined, place, relative, title
 from gradtrace.renderers.drawing.scale import Scale
 
 LONGEST = 36
@@ -40,27 +40,6 @@ def label(facts: Facts, scale: Scale, frame: str) -> str:
 def short_label(facts: Facts) -> str:
     """Name and gradient, for drawings in which boxes are small."""
     return f"{plain(title(facts), 18)}\n{numbers.norm(facts.get('grad_norm'))}"
-
-
-def title(facts: Facts, frame: str = "") -> str:
-    """The name of a node, short where the frame around it says the rest."""
-    if facts.get("kind") in LEAVES or facts.get("kind") == "module":
-        name = str(facts.get("name") or facts.get("module") or op_name(facts.get("op")))
-        return relative(name, frame) if facts.get("kind") in LEAVES else relative(module_title(facts, name), frame)
-    if facts.get("kind") in ("ops", "unreached"):
-        return str(facts["name"])
-    return op_name(facts.get("op"))
-
-
-def module_title(facts: Facts, name: str) -> str:
-    """A module's path, its last part being `name` (which a run of repeats has changed)."""
-    around = facts.get("scope") or ()
-    return f"{around[-1]}.{name}" if around else name
-
-
-def relative(path: str, frame: str) -> str:
-    """`path` as seen from inside the module `frame`."""
-    return path[len(frame) + 1 :] if frame and path.startswith(frame + ".") else path
 
 
 def _title(facts: Facts, frame: str, mark: str) -> str:
@@ -117,17 +96,17 @@ def _rows(facts: Facts, frame: str) -> Iterable[str]:
     """What the node is, in one line of small print."""
     kind = facts.get("kind")
     if kind == "module":
-        yield _small(_join(facts.get("module_type"), calls(facts), _parameters(facts)))
+        yield _small(joined(facts.get("module_type"), calls(facts), _parameters(facts)))
     elif kind == "reference":
         yield _small(f"drawn elsewhere \u00b7 {facts['uses']} uses")
     elif kind == "unreached":
-        yield _small(_join("no gradient", numbers.plural(facts["tensors"], "tensor"), _parameters(facts)))
-        yield _small(_join(facts.get("op"), place(facts)) or facts["reason"])
+        yield _small(joined("no gradient", numbers.plural(facts["tensors"], "tensor"), _parameters(facts)))
+        yield _small(joined(facts.get("op"), place(facts)) or facts["reason"])
     elif kind == "ops":
-        yield _small(_join(numbers.plural(facts["nodes"], "node"), _parameters(facts)))
+        yield _small(joined(numbers.plural(facts["nodes"], "node"), _parameters(facts)))
     else:
         yield _small(_module(facts, frame))
-        yield _small(_join(numbers.shape(facts.get("shape")), place(facts)))
+        yield _small(joined(numbers.shape(facts.get("shape")), place(facts)))
 
 
 def _small(text: str | None) -> str:
@@ -136,18 +115,6 @@ def _small(text: str | None) -> str:
 
 def _row(content: str) -> str:
     return f'<tr><td align="left">{content}</td></tr>'
-
-
-def _join(*parts: str | None) -> str:
-    return " \u00b7 ".join(part for part in parts if part)
-
-
-def calls(facts: Facts) -> str | None:
-    """Which calls of its module a box stands for."""
-    if not facts.get("calls"):
-        return None
-    first, last = facts["calls"]
-    return f"call {first}" if first == last else f"calls {first}\u2013{last}"
 
 
 def _parameters(facts: Facts) -> str | None:
@@ -159,17 +126,11 @@ def _module(facts: Facts, frame: str) -> str | None:
     path = (facts.get("scope") or (facts.get("module"),))[-1]
     if not path or path == frame or facts.get("kind") in LEAVES:
         return None
-    return _join(
+    return joined(
         relative(path, frame),
         facts.get("module_type"),
         f"call {facts['call']}" if (facts.get("call") or 1) > 1 else None,
     )
-
-
-def place(facts: Facts) -> str | None:
-    """File and line of a node's source."""
-    source = facts.get("source")
-    return f"{PurePath(source.file.replace(chr(92), '/')).name}:{source.line}" if source else None
 
 
 def _leaf_rows(facts: Facts, frame: str) -> Iterable[str]:
@@ -227,69 +188,9 @@ def _gain(facts: Facts) -> str:
     return f'  <font point-size="9" color="{palette.MUTED}">gain {numbers.norm(gain)}</font>'
 
 
-def tooltip(facts: Facts) -> str:
-    """All that is known about a node, one fact a line."""
-    lines = [str(facts.get("name") or op_name(facts.get("op")))]
-    source, attributes = facts.get("source"), facts.get("attributes") or {}
-    pairs = [
-        ("op", facts.get("op")),
-        (
-            "ops",
-            ", ".join(f"{op_name(op)} {count}" for op, count in facts.get("ops", {}).items())
-            if "ops" in facts
-            else None,
-        ),
-        ("module", _join(facts.get("module"), facts.get("module_type"), calls(facts) if "calls" in facts else None)),
-        ("call", facts.get("call")),
-        ("source", f"{source.file}:{source.line} in {source.function}" if source else None),
-        ("code", source.text.strip() if source and source.text else None),
-        ("shape", " ".join(filter(None, (numbers.shape(facts.get("shape")), facts.get("dtype"), facts.get("device"))))),
-        ("nodes", facts.get("nodes")),
-        ("parameters", facts.get("parameters")),
-        ("repeats", facts["repeats"] if facts.get("repeats", 1) > 1 else None),
-        ("saved", _saved(facts)),
-        ("attributes", ", ".join(f"{name}={value}" for name, value in attributes.items() if name != "saved")),
-        ("gradient norm", _or_none(facts.get("grad_norm"))),
-        ("gradient norms", " to ".join(map(numbers.norm, facts["grad_range"])) if facts.get("grad_range") else None),
-        ("largest gradient", _or_none(facts.get("grad_max"))),
-        ("non-finite elements", facts.get("nonfinite") or None),
-        ("gain", _or_none(facts.get("gain"))),
-        ("no gradient", facts.get("reason")),
-        ("seconds", numbers.duration(facts["seconds"]) if facts.get("seconds") is not None else None),
-        ("findings", ", ".join(facts.get("findings", ()))),
-    ]
-    lines += [f"{name}: {value}" for name, value in pairs if value not in (None, "", {})]
-    return "\n".join(lines)
-
-
-def _saved(facts: Facts) -> str:
-    """What the op keeps for its backward: bytes of its own, and the tensors by torch's names."""
-    shapes = (facts.get("attributes") or {}).get("saved") or {}
-    tensors = ", ".join(f"{name} {numbers.shape(tuple(shape))}" for name, shape in shapes.items())
-    return _join(numbers.size(facts["saved_bytes"]) if facts.get("saved_bytes") else None, tensors)
-
-
-def _or_none(value: float | None) -> str | None:
-    return None if value is None else f"{value:.6g}"
-
-
 def share_text(graph: Graph, target: int, facts: Facts) -> str | None:
     """What one use of a shared parameter brings it; None for any other edge, and where it was not measured."""
     name, norm = facts.get("use_of"), facts.get("grad_norm")
     if name is None or norm is None:
         return None
     return f" {numbers.norm(norm)}" if graph.nodes[target].get("name") == name else f" {name} {numbers.norm(norm)}"
-
-
-def edge_tooltip(source: Facts, target: Facts, facts: Facts) -> str:
-    """What flows along an edge."""
-    lines = [f"{title(source)} \u2192 {title(target)}"]
-    if facts.get("grad_norm") is not None:
-        lines.append(f"gradient norm: {facts['grad_norm']:.6g} ({facts.get('health', 'ok')})")
-    if facts.get("shape") is not None:
-        lines.append(f"shape: {numbers.shape(facts['shape'])} {facts.get('dtype') or ''}".rstrip())
-    if facts.get("use_of"):
-        lines.append(f"one of several uses of {facts['use_of']}")
-    if facts.get("count", 1) > 1:
-        lines.append(f"{facts['count']} edges")
-    return "\n".join(lines)

@@ -10,8 +10,9 @@ from gradtrace.graphs.unreached import CUT
 from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.clusters import Cluster, clusters
 from gradtrace.renderers.drawing.escape import mermaid
-from gradtrace.renderers.drawing.labels import onset_text, relative, title
+from gradtrace.renderers.drawing.labels import onset_text
 from gradtrace.renderers.drawing.legend import subtitle
+from gradtrace.renderers.drawing.names import relative, title
 
 _BRACKETS = {"parameter": ("([", "])"), "input": ("([", "])"), "module": ("[[", "]]"), "ops": ("[[", "]]")}
 

@@ -10,8 +10,9 @@ from gradtrace.graphs.health import with_health
 from gradtrace.graphs.types import LEAVES, Facts, Graph
 from gradtrace.renderers.drawing import palette
 from gradtrace.renderers.drawing.clusters import scope
-from gradtrace.renderers.drawing.labels import title, tooltip
+from gradtrace.renderers.drawing.names import title
 from gradtrace.renderers.drawing.scale import Scale, scale_of
+from gradtrace.renderers.drawing.tooltips import tooltip
 
 
 def to_model_explorer(graph: Graph) -> str:

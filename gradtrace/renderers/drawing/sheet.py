@@ -8,12 +8,13 @@ from html import escape
 from gradtrace.graphs.types import Facts, Graph
 from gradtrace.renderers.drawing import palette
 from gradtrace.renderers.drawing.escape import plain
-from gradtrace.renderers.drawing.labels import short_label, tooltip
+from gradtrace.renderers.drawing.labels import short_label
 from gradtrace.renderers.drawing.layered import Positions
 from gradtrace.renderers.drawing.legend import heading_text, subtitle
 from gradtrace.renderers.drawing.look import look
 from gradtrace.renderers.drawing.scale import Scale
 from gradtrace.renderers.drawing.svg import style
+from gradtrace.renderers.drawing.tooltips import tooltip
 
 WIDTH, HEIGHT = 104, 30
 """Of a box, in points."""

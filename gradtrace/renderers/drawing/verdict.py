@@ -8,7 +8,8 @@ from typing import NamedTuple
 from gradtrace.graphs.types import Facts, Graph
 from gradtrace.graphs.unreached import CUT
 from gradtrace.renderers.drawing import numbers
-from gradtrace.renderers.drawing.labels import calls, dies, place, title
+from gradtrace.renderers.drawing.labels import dies
+from gradtrace.renderers.drawing.names import calls, place, title
 
 NAMED = 2
 """Places that are named one by one, the most telling first; the drawing marks all of them."""

@@ -1,0 +1,67 @@
+"""All that is known about a box or an edge, for the mouse."""
+
+from __future__ import annotations
+
+from gradtrace.graphs.types import Facts, op_name
+from gradtrace.renderers.drawing import numbers
+from gradtrace.renderers.drawing.names import calls, joined, title
+
+
+def tooltip(facts: Facts) -> str:
+    """All that is known about a node, one fact a line."""
+    lines = [str(facts.get("name") or op_name(facts.get("op")))]
+    source, attributes = facts.get("source"), facts.get("attributes") or {}
+    pairs = [
+        ("op", facts.get("op")),
+        (
+            "ops",
+            ", ".join(f"{op_name(op)} {count}" for op, count in facts.get("ops", {}).items())
+            if "ops" in facts
+            else None,
+        ),
+        ("module", joined(facts.get("module"), facts.get("module_type"), calls(facts) if "calls" in facts else None)),
+        ("call", facts.get("call")),
+        ("source", f"{source.file}:{source.line} in {source.function}" if source else None),
+        ("code", source.text.strip() if source and source.text else None),
+        ("shape", " ".join(filter(None, (numbers.shape(facts.get("shape")), facts.get("dtype"), facts.get("device"))))),
+        ("nodes", facts.get("nodes")),
+        ("parameters", facts.get("parameters")),
+        ("repeats", facts["repeats"] if facts.get("repeats", 1) > 1 else None),
+        ("saved", _saved(facts)),
+        ("attributes", ", ".join(f"{name}={value}" for name, value in attributes.items() if name != "saved")),
+        ("gradient norm", _or_none(facts.get("grad_norm"))),
+        ("gradient norms", " to ".join(map(numbers.norm, facts["grad_range"])) if facts.get("grad_range") else None),
+        ("largest gradient", _or_none(facts.get("grad_max"))),
+        ("non-finite elements", facts.get("nonfinite") or None),
+        ("gain", _or_none(facts.get("gain"))),
+        ("no gradient", facts.get("reason")),
+        ("seconds", numbers.duration(facts["seconds"]) if facts.get("seconds") is not None else None),
+        ("findings", ", ".join(facts.get("findings", ()))),
+    ]
+    lines += [f"{name}: {value}" for name, value in pairs if value not in (None, "", {})]
+    return "\n".join(lines)
+
+
+def _saved(facts: Facts) -> str:
+    """What the op keeps for its backward: bytes of its own, and the tensors by torch's names."""
+    shapes = (facts.get("attributes") or {}).get("saved") or {}
+    tensors = ", ".join(f"{name} {numbers.shape(tuple(shape))}" for name, shape in shapes.items())
+    return joined(numbers.size(facts["saved_bytes"]) if facts.get("saved_bytes") else None, tensors)
+
+
+def _or_none(value: float | None) -> str | None:
+    return None if value is None else f"{value:.6g}"
+
+
+def edge_tooltip(source: Facts, target: Facts, facts: Facts) -> str:
+    """What flows along an edge."""
+    lines = [f"{title(source)} \u2192 {title(target)}"]
+    if facts.get("grad_norm") is not None:
+        lines.append(f"gradient norm: {facts['grad_norm']:.6g} ({facts.get('health', 'ok')})")
+    if facts.get("shape") is not None:
+        lines.append(f"shape: {numbers.shape(facts['shape'])} {facts.get('dtype') or ''}".rstrip())
+    if facts.get("use_of"):
+        lines.append(f"one of several uses of {facts['use_of']}")
+    if facts.get("count", 1) > 1:
+        lines.append(f"{facts['count']} edges")
+    return "\n".join(lines)
