@@ -10,22 +10,37 @@ from gradtrace.graphs.types import Facts, Graph
 
 
 class Step(NamedTuple):
-    """The largest change on the way to a node: decades lost (or won, where negative), and the op that did it."""
+    """The largest change on the way to a node: decades lost (or won, where negative), and the op that did it.
+
+    `before` and `after` are the logarithms of the gradient that reached the op, as far as it counts, and of what it
+    handed on; NaN where nothing was measured.
+    """
 
     decades: float
     node: int
+    before: float = math.nan
+    after: float = math.nan
 
 
 class Slope(NamedTuple):
-    """The largest fall and the largest rise on the way to a node."""
+    """The largest fall and the largest rise on the way to a node that the rest of the way has not made up for.
+
+    A normalisation behind large activations shrinks the gradient, and what made them large brings it back.
+    """
 
     fall: Step
     rise: Step
 
     def extended(self, step: Step) -> Slope:
         """With one more step at the end of the way."""
-        fall = step if step.decades > self.fall.decades else self.fall
-        return Slope(fall, step if step.decades < self.rise.decades else self.rise)
+        level = Step(0.0, step.node)
+        fall = level if step.after >= self.fall.before else self.fall
+        rise = level if step.after <= self.rise.before else self.rise
+        return Slope(max(fall, step, key=_decades), min(rise, step, key=_decades))
+
+
+def _decades(step: Step) -> float:
+    return step.decades
 
 
 def slopes_of(graph: Graph, order: Sequence[int], level: float) -> dict[int, Slope]:
@@ -59,8 +74,11 @@ def step_along(source: int, origin: Facts, facts: Facts, level: float) -> Step:
     if 0 < part < whole:
         handed_on = min(reached, handed_on * math.sqrt(whole / part))
     before, after = math.log10(reached), math.log10(handed_on)
-    fallen, risen = min(before, level) - after, max(before, level) - after
-    return Step(max(fallen, 0.0) if after <= before else min(risen, 0.0), source)
+    if after <= before:
+        counted = min(before, level)
+        return Step(max(counted - after, 0.0), source, counted, after)
+    counted = max(before, level)
+    return Step(min(counted - after, 0.0), source, counted, after)
 
 
 def _finite(norm: float | None) -> float:

@@ -8,6 +8,8 @@ import pytest
 import tape
 
 from gradtrace.graphs import fold, to_networkx, with_health
+from gradtrace.graphs.order import topological
+from gradtrace.graphs.slopes import slopes_of
 from gradtrace.graphs.unreached import Unreached, add_unreached, outermost
 from gradtrace.model import Source
 
@@ -34,6 +36,15 @@ def test_one_op_that_takes_it_all_is_to_blame():
 def test_the_op_that_takes_most_is_to_blame_not_the_one_that_passes_the_border():
     gains = [0.5] * 3 + [0.05] + [0.9] * 3 + [0.03] + [0.9] * 20
     assert set(onsets(*row(gains))) == {"Op7Backward0"}
+
+
+@pytest.mark.parametrize(("gains", "kept"), [((1e-5, 1e5), False), ((1e-5, 1e3), True)])
+def test_a_fall_that_the_next_op_makes_up_for_is_none(gains, kept):
+    recording, root = row([0.5] * 6 + list(reversed(gains)) + [0.9] * 6)
+    graph = to_networkx(recording.snapshot(root))
+    order = topological(graph)
+    fall = slopes_of(graph, order, level=0.0)[order[-1]].fall
+    assert (graph.nodes[fall.node]["op"] == "Op7Backward0") is kept
 
 
 def test_where_each_takes_a_little_none_is_to_blame():
