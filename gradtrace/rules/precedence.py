@@ -89,6 +89,12 @@ def _ends_at_the_dead(cause: Finding, effect: Finding) -> bool:
     return cause.where.op == effect.where.op and _shares_parameters(cause, effect)
 
 
+def _starves_what_looks_dead(cause: Finding, effect: Finding) -> bool:
+    """Another op than the dead units' own, known by name, lets nothing through to them any more."""
+    other = cause.where.op not in (None, effect.where.op)
+    return bool(cause.evidence.get("late")) and other and _covers_parameters(cause, effect)
+
+
 def _is_overflow_of_a_cast(cause: Finding, effect: Finding) -> bool:
     """The infinity is one of those that the scaler skips for: a gradient too large for the type that it is cast to."""
     return (effect.where.op or "").startswith("ToCopy") and _not_before(cause, effect)
@@ -159,6 +165,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT703", ("GT302", "GT107", "GT101"), _shares_parameters),
     Explanation("GT104", ("GT302", "GT101", "GT107", "GT406"), _shares_parameters),
     Explanation("GT101", ("GT302",), _already_faint),
+    Explanation("GT101", ("GT107",), _starves_what_looks_dead),
     Explanation("GT101", ("GT103",), _covers_parameters),  # beside next to nothing any gradient is a spike
     Explanation("GT101", ("GT406",), _shares_parameters),  # next to no gradient makes next to no update
     Explanation("GT302", ("GT107",), _other_op),

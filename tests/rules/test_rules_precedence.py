@@ -95,3 +95,20 @@ def test_a_loss_scale_that_collapses_explains_the_overflows_of_casts(op: str, ex
     collapse, overflow = finding("GT106", first=2), finding("GT202", first=35, where=Where(op=op))
     expected = {"GT106": ["GT202"]} if explained else {"GT202": [], "GT106": []}
     assert settled(collapse, overflow) == expected
+
+
+@pytest.mark.parametrize(
+    ("op", "parameters", "explained"),
+    [("TanhBackward0", ("a",), True), ("ReluBackward0", ("a",), False), ("TanhBackward0", ("a", "b"), False)],
+    ids=["behind it", "its own activation", "more than starve"],
+)
+def test_units_behind_an_op_that_has_closed_only_look_dead(op: str, parameters: tuple[str, ...], explained: bool):
+    starved = finding("GT101", "warning", parameters=("a", "c"), where=Where(op=op), evidence={"late": True})
+    dead = finding("GT107", parameters=parameters, where=Where(op="ReluBackward0"))
+    assert ("GT107" not in settled(starved, dead)) is explained
+
+
+def test_a_spike_of_parameters_that_starve_is_no_finding_of_its_own():
+    starved = finding("GT101", "warning", parameters=("a", "c"))
+    assert settled(starved, finding("GT103", "warning", first=9, parameters=("a",))) == {"GT101": ["GT103"]}
+    assert len(settled(starved, finding("GT103", "warning", first=9, parameters=("a", "b")))) == 2
