@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gradtrace.capture import private
+from gradtrace.capture import device, private
 from gradtrace.capture.distributed import is_distributed
 
 if TYPE_CHECKING:
@@ -251,15 +251,14 @@ def _is_finite(tensor: Tensor) -> bool:
     return not _is_float(tensor) or bool(torch.isfinite(tensor).all())
 
 
-def host_value(root: Any) -> float | None:
-    """The value of a root that is one real number in host memory; None for all others."""
-    if not isinstance(root, Tensor) or root.numel() != 1 or root.device.type != "cpu" or root.is_complex():
+def loss_of(roots: Sequence[Any]) -> device.Number | None:
+    """The value of the only root, if that is one real number; None for all others."""
+    root = roots[0] if len(roots) == 1 else None
+    if not isinstance(root, Tensor) or root.numel() != 1 or root.is_complex() or is_distributed(root):
         return None
-    if is_distributed(root):
-        return None
-    return float(root.detach())
+    return device.number(root)
 
 
-def is_bad(value: float | None) -> bool:
-    """Whether a known value is NaN or infinite."""
-    return value is not None and not math.isfinite(value)
+def is_bad(value: device.Number | None) -> bool:
+    """Whether a value is known to be NaN or infinite."""
+    return isinstance(value, float) and not math.isfinite(value)

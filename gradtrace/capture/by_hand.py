@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from gradtrace.capture import device
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -32,7 +34,7 @@ def mark(tensor: Tensor) -> Mark:
     """Version, address and a few values as bytes (NaN equals itself there): they differ once the tensor is changed."""
     if type(tensor) not in (Tensor, torch.nn.Parameter) or tensor.layout is not torch.strided:
         return tensor._version, 0, b""
-    if tensor.device.type != "cpu" or not tensor.is_contiguous():
+    if not device.on_host(tensor) or not tensor.is_contiguous():
         return tensor._version, tensor.data_ptr(), b""
     values = tensor.detach().view(-1)[:VALUES].resolve_conj().resolve_neg()  # else they have no bytes of their own
     return tensor._version, tensor.data_ptr(), bytes(values.view(torch.uint8).tolist())
@@ -40,7 +42,7 @@ def mark(tensor: Tensor) -> Mark:
 
 def is_readable(gradient: Tensor) -> bool:
     """Whether its values can be looked at without waiting for a device."""
-    return gradient.device.type == "cpu" and gradient.layout is torch.strided
+    return device.on_host(gradient) and gradient.layout is torch.strided
 
 
 def is_zero(gradient: Tensor) -> bool:

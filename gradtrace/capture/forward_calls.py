@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gradtrace.capture import private
+from gradtrace.capture import device, private
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +101,9 @@ class ForwardCalls:
 def _sums_up(tensor: Tensor) -> bool:
     """Whether the sum of a tensor is finite, asked where that neither waits for a device nor is seen by a mode of the
     program."""
-    if not tensor.is_cpu or tensor.layout is not torch.strided or tensor.is_nested or private.has_dispatch_mode():
+    if not device.on_host(tensor) or tensor.layout is not torch.strided or tensor.is_nested:
+        return False
+    if private.has_dispatch_mode():
         return False
     with torch._C.DisableTorchFunction():
         total = tensor.detach().sum(dtype=_WIDE.get(tensor.dtype)).item()

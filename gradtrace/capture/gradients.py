@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,9 +11,10 @@ from gradtrace.capture import private
 from gradtrace.capture.distributed import local
 from gradtrace.capture.measure import underflow_share
 from gradtrace.capture.passing import PassingGradients
+from gradtrace.capture.samples import Samples
 from gradtrace.capture.statistics import Meter, Row, plain
 from gradtrace.capture.updates import UnitWindow
-from gradtrace.model import ABSENT, BackwardFlag
+from gradtrace.model import BackwardFlag
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -94,14 +94,13 @@ class GradientReader:
 
     def _look_at_kinds(self, backward: int, numbers: list[int], gradients: list[Tensor]) -> None:
         """Note which parameters get sparse gradients, and how much of the half-precision ones has underflowed."""
-        shares = np.full(len(self._registry), np.nan, np.float32)
+        samples = Samples(len(self._registry))
         for number, gradient in zip(numbers, gradients, strict=True):
             if gradient.layout is not torch.strided:
                 self._registry.mark_sparse(number)
             elif (share := underflow_share(local(gradient))) is not None:
-                shares[number] = share
-        if not np.isnan(shares).all():
-            self._output.sample("subnormal", backward, shares)
+                samples.add("subnormal", [number], share[None])
+        self._output.samples(backward, samples)
 
     def _look_at_units(self, backward: int, numbers: list[int], gradients: list[Tensor]) -> None:
         if not self._meter.matrices or not self._units.due(backward, self._meter.matrices):
@@ -118,9 +117,7 @@ class GradientReader:
 
     def finish_units(self) -> None:
         """Report on the units over the window that ends now."""
-        report = self._units.report(len(self._registry))
-        for name, values in (report or {}).items():
-            self._output.sample(name, self._clock.backwards, values)
+        self._output.samples(self._clock.backwards, self._units.report(len(self._registry)))
 
 
 def _is_matrix(gradient: Tensor) -> bool:
@@ -145,11 +142,3 @@ def _written(running: Running, now: Sequence[Tensor | None]) -> tuple[list[int],
         numbers.append(number)
         gradients.append(gradient)
     return numbers, gradients
-
-
-def is_nonfinite(row: Row) -> bool:
-    """Whether a gradient is known not to be finite; on an accelerator that is only known when the row has arrived."""
-    if row.on_device():
-        return False
-    values = row.values()
-    return not bool(np.isfinite(values[1][values[0] != ABSENT]).all())

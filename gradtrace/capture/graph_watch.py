@@ -159,7 +159,7 @@ class GraphWatch:
         if builder is not None and graph is not None and self._options.graph != "off":
             measures = None if running.measurement is None else running.measurement.nodes | running.measurement.shared
             kind = "grad" if running.kind else "backward"
-            plain = builder.finish(running.number, kind, running.loss, self._lens.is_open, measures)
+            plain = builder.finish(running.number, kind, running.unscaled_loss(), self._lens.is_open, measures)
             snapshot = expanded(plain, graph, self._lens.regions)
             if snapshot is plain:  # the nodes that ran inner backwards have their numbers
                 snapshot = with_recomputed(plain, running.recomputed)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gradtrace.capture import private
+from gradtrace.capture import device, private
 from gradtrace.capture.recipe import Call, CannotRebuildError, Recipe, of_graph, tolerance_of
 from gradtrace.steps import FEW
 
@@ -24,9 +24,9 @@ def kept_values(graph: LiveGraph, root: Any) -> dict[str, Any] | None:
     """The recipe of a graph of `NODES` nodes at most as JSON can carry it; None where one of its tensors is not small.
 
     Reads what the nodes saved, so it must come before the engine runs and must not meet the program's own saved-tensor
-    hooks.
+    hooks. It also reads them on the host, which is not worth waiting for a device.
     """
-    if not isinstance(root, Tensor) or root.numel() != 1 or root.is_complex():
+    if not isinstance(root, Tensor) or root.numel() != 1 or root.is_complex() or not device.on_host(root):
         return None
     with torch._C.DisableTorchFunction(), private.without_grad():
         try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from gradtrace.capture import later, private
+from gradtrace.capture import device, private
 from gradtrace.capture.ledger import GradientLedger
 from gradtrace.model import LoopKind, StepFlag
 
@@ -29,7 +29,7 @@ SENTINELS = 32
 
 WATCHED_IN_FULL = 10
 
-LoopRecord = tuple[int, int, int, int, int, int, float | later.Later, float]
+LoopRecord = tuple[int, int, int, int, int, int, device.Number, float]
 
 _MODE_SENSITIVE = (nn.modules.dropout._DropoutNd, nn.modules.batchnorm._NormBase, nn.RNNBase)
 
@@ -90,7 +90,7 @@ class LoopWatch:
         subject: int = -1,
         site: int | None = None,
         flags: int = 0,
-        value: float | later.Later = math.nan,
+        value: device.Number = math.nan,
         limit: float = math.nan,
     ) -> None:
         """Append a record of what happened now."""
@@ -137,7 +137,7 @@ class LoopWatch:
 
     def _clipping(self, parameters: Any, max_norm: float, total_norm: Any, *args: Any, **kwargs: Any) -> None:
         numbers = self._numbers(parameters)
-        self._clipped(LoopKind.CLIP_NORM, numbers, later.number(total_norm), float(max_norm))
+        self._clipped(LoopKind.CLIP_NORM, numbers, device.number(total_norm), float(max_norm))
 
     def _clipping_value(self, parameters: Any, clip_value: float, *args: Any, **kwargs: Any) -> None:
         self._clipped(LoopKind.CLIP_VALUE, self._numbers(parameters), math.nan, float(clip_value))
@@ -146,7 +146,7 @@ class LoopWatch:
         tensors = [parameters] if isinstance(parameters, Tensor) else parameters
         return [number for tensor in tensors if (number := self._registry.number(tensor)) is not None]
 
-    def _clipped(self, kind: LoopKind, numbers: list[int], total: float | later.Later, limit: float) -> None:
+    def _clipped(self, kind: LoopKind, numbers: list[int], total: device.Number, limit: float) -> None:
         flags = StepFlag(0)
         if numbers and not self.ledger.has_new(numbers, self._registry.tensors()):
             flags |= StepFlag.AFTER_STEP
@@ -166,7 +166,7 @@ class LoopWatch:
         if scaler.is_enabled():
             self.pending_scale = scaler._scale
             self._unscaled.clear()
-            self.record(LoopKind.SCALE, value=later.number(scaler._scale))
+            self.record(LoopKind.SCALE, value=device.number(scaler._scale))
 
     def _unscaled_by(self, scaler: Any, optimizer: Any, *args: Any, **kwargs: Any) -> None:
         if scaler.is_enabled():
@@ -183,7 +183,7 @@ class LoopWatch:
         if scaler.is_enabled():
             self.pending_scale = None
             self._unscaled.clear()
-            self.record(LoopKind.SCALER_UPDATE, value=later.number(scaler._scale))
+            self.record(LoopKind.SCALER_UPDATE, value=device.number(scaler._scale))
 
     def eval_mode(self, numbers: Sequence[int]) -> bool:
         """Whether the roots that own these parameters are wholly in eval mode and have modules that care."""
@@ -214,9 +214,9 @@ def _cares(module: nn.Module) -> bool:
     return isinstance(module, _MODE_SENSITIVE)
 
 
-def _until_unknown(values: Iterable[float | later.Later]) -> int:
+def _until_unknown(values: Iterable[device.Number]) -> int:
     """How many there are before the first that has not arrived."""
-    return sum(1 for _ in itertools.takewhile(later.arrived, values))
+    return sum(1 for _ in itertools.takewhile(device.arrived, values))
 
 
 def _noting(original: Any, note: Callable[..., None], guard: Callable[[BaseException], None], *, after: bool) -> Any:

@@ -6,7 +6,6 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gradtrace.capture import later
 from gradtrace.model import Event, LoopKind
 
 if TYPE_CHECKING:
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from gradtrace.capture.loop import LoopWatch
     from gradtrace.capture.registry import Registry
     from gradtrace.capture.running import Running
+    from gradtrace.capture.samples import Samples
     from gradtrace.capture.sites import SiteTable
     from gradtrace.capture.statistics import Row
     from gradtrace.store.background import BackgroundWriter
@@ -58,7 +58,10 @@ class Output:
         sites: SiteTable,
         loop: LoopWatch,
         clock: Clock,
+        on_late: Callable[[Running, Row], None],
     ) -> None:
+        self._on_late = on_late
+        """Told of a row that was not there yet when its backward was over, as soon as it is."""
         self._open_file = open_file
         self._writer: BackgroundWriter | None = None
         self._early: list[Event] = []
@@ -67,6 +70,7 @@ class Output:
         self._loop = loop
         self._clock = clock
         self._pending: deque[tuple[Running, Row]] = deque()
+        self._samples: deque[tuple[int, Samples]] = deque()
         self.followers: list[Follower] = []
 
     @property
@@ -98,6 +102,11 @@ class Output:
         for follower in self.followers:
             follower.sample(name, at, values)
 
+    def samples(self, at: int, samples: Samples) -> None:
+        """Put samples as soon as they have arrived."""
+        self._samples.append((at, samples))
+        self._drain_samples(wait=False)
+
     def names(self) -> list[str]:
         """Dotted names of the parameters, by column."""
         return [self._registry.name(number) for number in range(len(self._registry))]
@@ -122,9 +131,12 @@ class Output:
         self.drain(wait=False)
 
     def drain(self, *, wait: bool) -> None:
-        """Hand over the rows whose values are known, or all of them."""
+        """Hand over the rows and samples whose values are known, or all of them."""
+        self._drain_samples(wait=wait)
         while self._pending and (wait or _has_arrived(*self._pending[0])):
             running, row = self._pending.popleft()
+            if not running.judged:
+                self._on_late(running, row)
             record, values = running.record(self._clock.began), row.values()
             self.writer.put_row(record, self._loop.take(wait=wait), values)
             for follower in self.followers:
@@ -132,6 +144,12 @@ class Output:
         if wait:
             self.writer.put_row(None, self._loop.take(wait=True), None)
 
+    def _drain_samples(self, *, wait: bool) -> None:
+        while self._samples and (wait or self._samples[0][1].ready()):
+            at, samples = self._samples.popleft()
+            for name, values in samples.values().items():
+                self.sample(name, at, values)
+
 
 def _has_arrived(running: Running, row: Row) -> bool:
-    return row.ready() and later.arrived(running.scale)
+    return row.ready() and running.arrived

@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from gradtrace.capture import device
+from gradtrace.capture.device import Number
 from gradtrace.model import BackwardFlag
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from gradtrace.capture.build import Builder
-    from gradtrace.capture.later import Later
     from gradtrace.capture.measure import Measurement
     from gradtrace.capture.recomputed import Recomputed
     from gradtrace.capture.walk import LiveGraph
@@ -36,14 +37,17 @@ class Running:
     began: float
     roots: tuple[Any, ...]
     flags: BackwardFlag = NO_FLAGS
-    loss: float | None = None
-    scale: float | Later = 1.0
+    loss: Number | None = None
+    """As the program computed it, with the scale in it."""
+    scale: Number = 1.0
     """Of the GradScaler; 1 without."""
     nodes: int = 0
     structure: int = -1
     seconds: float = 0.0
     overhead: float = 0.0
     armed: bool = False
+    judged: bool = False
+    """Whether it is known if its values were finite."""
     replaying: bool = False
     retained_for_replay: bool = False
     graph: LiveGraph | None = None
@@ -63,6 +67,23 @@ class Running:
         """Whether it was called from inside another backward."""
         return self.parent > 0
 
+    @property
+    def looked(self) -> bool:
+        """Whether it is looked at so closely that its values are worth waiting for."""
+        return self.replaying or self.measurement is not None
+
+    @property
+    def arrived(self) -> bool:
+        """Whether loss and scale can be had at once."""
+        return device.arrived(self.scale) and (self.loss is None or device.arrived(self.loss))
+
+    def unscaled_loss(self) -> float | None:
+        """The loss without the scale; waits for it where it is on an accelerator."""
+        if self.loss is None:
+            return None
+        scale = float(self.scale)
+        return float(self.loss) / scale if scale else float(self.loss)
+
     def release(self) -> None:
         """Let go of everything that belongs to the program."""
         self.graph = self.builder = self.measurement = None
@@ -72,13 +93,14 @@ class Running:
 
     def record(self, began: float) -> tuple[Any, ...]:
         """The record, in the order of `model.BACKWARD`; `began` is when the trace did."""
+        loss = self.unscaled_loss()
         return (
             self.number,
             self.kind,
             self.parent,
             self.step,
             self.began - began,
-            math.nan if self.loss is None else self.loss,
+            math.nan if loss is None else loss,
             float(self.scale),
             self.nodes,
             self.structure,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from gradtrace.capture import private
+from gradtrace.capture import device, private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -159,7 +159,7 @@ def _plain(value: Any) -> Any:
 
 
 def _note_saturation(kind: _Kind, result: Tensor, attributes: dict[str, Any]) -> None:
-    if kind.saturated is None or result.device.type != "cpu" or not result.is_floating_point() or not result.numel():
+    if kind.saturated is None or not device.on_host(result) or not result.is_floating_point() or not result.numel():
         return
     with torch._C.DisableTorchFunction():
         values = result.detach().resolve_neg().float().numpy()  # its comparisons take a quarter of torch's time

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradtrace.capture import private
+from gradtrace.capture import device, private
 from gradtrace.capture.distributed import local
 from gradtrace.model import ABSENT, STATISTICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
@@ -55,46 +55,37 @@ class Row:
     whether it would.
     """
 
-    __slots__ = ("_event", "_host", "_pending")
+    __slots__ = ("_arriving", "_host")
 
     def __init__(self, count: int) -> None:
         self._host: NDArray[np.float32] = np.full((len(STATISTICS), count), np.nan, np.float32)
         self._host[0] = ABSENT
-        self._pending: list[tuple[NDArray[np.intp], Tensor]] = []
-        self._event: Callable[[], bool] | None = None
+        self._arriving: list[tuple[NDArray[np.intp], device.Arriving]] = []
 
     def put(self, columns: NDArray[np.intp], values: NDArray[np.float32]) -> None:
         """Fill host values of shape (3, columns)."""
         self._host[:, columns] = values
 
     def put_device(self, columns: NDArray[np.intp], values: Tensor) -> None:
-        """Fill device values of shape (2 or 3, columns): norm, largest value and, where counted, share of zeros. The
-        copy to the host is asynchronous."""
-        pinned = torch.empty(values.shape, dtype=torch.float32, pin_memory=values.is_cuda)
-        pinned.copy_(values, non_blocking=True)
-        if values.is_cuda:
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
-            self._event = event.query
-        self._pending.append((columns, pinned))
-
-    def on_device(self) -> bool:
-        """Whether some values come from an accelerator, so that the host should not ask for them at once."""
-        return self._event is not None
+        """Fill device values of shape (2 or 3, columns): norm, largest value and, where counted, share of zeros."""
+        self._arriving.append((columns, device.Arriving(values)))
 
     def ready(self) -> bool:
         """Whether `values()` returns at once."""
-        return self._event is None or self._event()
+        return all(arriving.ready() for _, arriving in self._arriving)
 
     def values(self) -> NDArray[np.float32]:
         """All statistics; shape (3, parameters)."""
-        if self._pending:
-            if self._event is not None and not self._event():
-                torch.cuda.synchronize()
-            for columns, pinned in self._pending:
-                self._host[: len(pinned), columns] = pinned.numpy()
-            self._pending.clear()
+        for columns, arriving in self._arriving:
+            found = arriving.values()
+            self._host[: len(found), columns] = found
+        self._arriving.clear()
         return self._host
+
+    def is_nonfinite(self) -> bool:
+        """Whether a gradient is not finite."""
+        values = self.values()
+        return not bool(np.isfinite(values[1][values[0] != ABSENT]).all())
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +106,8 @@ class _Plan:
     numbers: list[int]
     segments: list[_Segments] = field(default_factory=list)
     large: list[int] = field(default_factory=list)
-    device: list[int] = field(default_factory=list)
+    far: list[int] = field(default_factory=list)
+    """Positions of gradients on an accelerator."""
     odd: list[int] = field(default_factory=list)
     """Positions of gradients that are sparse, complex, distributed or of no real dtype."""
     matrices: int = 0
@@ -128,8 +120,8 @@ class _Plan:
             plan.matrices += gradient.dim() >= 2
             if gradient.layout is not torch.strided or gradient.dtype not in _REAL or type(gradient) is not Tensor:
                 plan.odd.append(position)
-            elif gradient.device.type != "cpu":
-                plan.device.append(position)
+            elif not device.on_host(gradient):
+                plan.far.append(position)
             elif 0 < gradient.numel() <= SMALL:
                 small.setdefault(gradient.dtype, []).append(position)
             else:
@@ -168,17 +160,17 @@ class Meter:
         plan = self._plan
         row = Row(count)
         large = [(plan.numbers[position], gradients[position]) for position in plan.large]
-        device = [(plan.numbers[position], gradients[position]) for position in plan.device]
+        far = [(plan.numbers[position], gradients[position]) for position in plan.far]
         for segments in plan.segments:
             row.put(segments.columns, _segment_statistics(segments, gradients))
         for position in plan.odd:
             dense = plain(gradients[position])
             if dense is not None and (dense.numel() or not gradients[position].numel()):
-                (large if dense.device.type == "cpu" else device).append((plan.numbers[position], dense))
+                (large if device.on_host(dense) else far).append((plan.numbers[position], dense))
         if large:
             _large(row, large)
-        if device:
-            _on_device(row, device, device_zeros)
+        if far:
+            _on_device(row, far, device_zeros)
         return row
 
 

@@ -6,7 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, SupportsFloat
 
-import numpy as np
 from torch import Tensor
 
 from gradtrace.capture import private
@@ -107,10 +106,7 @@ class StepWatch:
 
     def _put_update(self) -> None:
         with private.without_grad():
-            weights, changes = self._meter.finish(len(self._registry))
-        if not np.isnan(weights).all():
-            self._output.sample("weight_norm", self._clock.steps, weights)
-            self._output.sample("update_norm", self._clock.steps, changes)
+            self._output.samples(self._clock.steps, self._meter.finish(len(self._registry)))
 
     def _watched(self, record: Optimizer) -> Sequence[int]:
         """The parameters whose `.grad` is watched for leftovers: all of them at first, then some of many."""

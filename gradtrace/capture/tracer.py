@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from gradtrace.capture import births, current, later, private, retained
+from gradtrace.capture import births, current, device, private, retained
 from gradtrace.capture.errors_of_backward import explain_exception
-from gradtrace.capture.gradients import GradientReader, is_nonfinite
+from gradtrace.capture.gradients import GradientReader
 from gradtrace.capture.graph_watch import GraphWatch, walked
 from gradtrace.capture.lens import Lens
 from gradtrace.capture.loop import LoopWatch
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from gradtrace.capture.options import Options
+    from gradtrace.capture.statistics import Row
     from gradtrace.store.background import BackgroundWriter
 
 
@@ -61,7 +62,7 @@ class Tracer:
         self._registry = Registry(self._sites)
         self._lens = Lens(self._registry, self._sites, self.disarm, self._found_compiled)
         self._loop = LoopWatch(self._registry, self._sites, self.clock, self.disarm)
-        self.output = Output(open_file, self._registry, self._sites, self._loop, self.clock)
+        self.output = Output(open_file, self._registry, self._sites, self._loop, self.clock, self._judge_late)
         self._steps = StepWatch(self._registry, self._sites, self._loop, self._lens, self.output, self.clock)
         self._reader = GradientReader(self._registry, self.output, self.clock)
         self._nonfinite = NonfiniteWatch(self._lens, self._sites, self.output)
@@ -70,6 +71,7 @@ class Tracer:
         self._stack: list[Running] = []
         self._undo: list[Callable[[], None]] = []
         self._urgent = False
+        self._saw_capturing = False
         self.active = False
         for number, module in enumerate(models):
             kind = type(module).__name__
@@ -144,8 +146,19 @@ class Tracer:
             self._lens.shut()
 
     def _is_ours(self) -> bool:
-        """Whether to listen: not after the end, and not in a child that the program forked."""
-        return self.active and os.getpid() == self._process
+        """Whether to listen: not after the end, not in a child that the program forked, nor while a CUDA graph is
+        recorded, which would run again what we add to it."""
+        if not self.active or os.getpid() != self._process:
+            return False
+        if device.is_capturing():
+            self._say_capturing()
+            return False
+        return True
+
+    def _say_capturing(self) -> None:
+        if not self._saw_capturing:
+            self._saw_capturing = True
+            self._say("gradtrace: a CUDA graph is being recorded; what it holds is not traced, the rest is")
 
     # ---- the engine
 
@@ -246,13 +259,11 @@ class Tracer:
         ):
             if stands:
                 running.flags |= flag
-        running.loss = births.host_value(running.roots[0]) if len(running.roots) == 1 else None
+        running.loss = births.loss_of(running.roots)
         scale = self._loop.pending_scale
         if scale is not None and running.kind == 0:
             running.flags |= BackwardFlag.SCALED
-            running.scale = later.number(scale)
-            if running.loss is not None and isinstance(running.scale, float) and running.scale:
-                running.loss /= running.scale
+            running.scale = device.number(scale)
 
     def _end(self, running: Running, result: Any, args: tuple[Any, ...]) -> None:
         began = time.perf_counter()
@@ -275,7 +286,8 @@ class Tracer:
         if running.kind == 0:
             self._loop.ledger.wrote(numbers, running.leftovers)
         self._graphs.put(running, passed.union(numbers))
-        self._judge(running, bad=row is not None and is_nonfinite(row), given=args[0])
+        if running.looked or (running.arrived and (row is None or row.ready())):
+            self._judge(running, row, args[0])
         self.output.registry(modules=running.armed)
         running.overhead += time.perf_counter() - began
         self._graphs.schedule.ran(running.overhead)
@@ -283,13 +295,25 @@ class Tracer:
         if row is not None:
             self.output.row(running, row)
 
-    def _judge(self, running: Running, *, bad: bool, given: Any) -> None:
-        """Note whether values are finite; find the birth of those that are not."""
-        loss_is_bad = births.is_bad(running.loss)
+    def _judge(self, running: Running, row: Row | None, given: Any) -> None:
+        """Note whether values are finite; find the birth of those that are not, while the graph is there. A replay is
+        worth waiting for a device."""
+        bad = row is not None and row.is_nonfinite()
+        loss_is_bad = births.is_bad(running.unscaled_loss())
+        if loss_is_bad and not births.is_bad(running.loss):  # it was not known before the backward
+            self._nonfinite.look_in_forward(running)
+        if bad and not loss_is_bad:
+            self._nonfinite.look_in_backward(running, given, lambda number: self._graphs.place(running, number))
+        self._note_finite(running, bad=bad, loss_is_bad=loss_is_bad)
+
+    def _judge_late(self, running: Running, row: Row) -> None:
+        """The same once the graph is gone."""
+        self._note_finite(running, bad=row.is_nonfinite(), loss_is_bad=births.is_bad(running.unscaled_loss()))
+
+    def _note_finite(self, running: Running, *, bad: bool, loss_is_bad: bool) -> None:
+        running.judged = True
         if bad:
             running.flags |= BackwardFlag.NONFINITE
-            if not loss_is_bad:
-                self._nonfinite.look_in_backward(running, given, lambda number: self._graphs.place(running, number))
         if self._nonfinite.after_backward(bad=bad or loss_is_bad):
             self._urgent = True
             if not self._nonfinite.explained:

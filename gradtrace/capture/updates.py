@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from gradtrace.capture.samples import Samples
 from gradtrace.capture.statistics import norms, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 EVERY_STEP = 1 << 14
 """Total elements up to which every step is measured: it costs some tens of microseconds there."""
@@ -32,6 +30,11 @@ LEAST = 10
 MATRICES_EACH_TIME = 64
 """Weight matrices up to which the first window looks at every backward."""
 
+
+_NAMES = {
+    "rows": ("units", "dead_units", "identical_rows"),
+    "columns": ("columns", "dead_columns", "identical_columns"),
+}
 
 _Key = tuple[int, str]
 """Number of a parameter, and "rows" or "columns"."""
@@ -58,10 +61,9 @@ class UpdateMeter:
             (number, tensor, tensor.detach().clone()) for number, tensor in numbered if plain(tensor) is not None
         ]
 
-    def finish(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weight norms before the step and norms of the change, float32 of shape (count,), NaN where not measured."""
-        weights = np.full(count, np.nan, np.float32)
-        changes = np.full(count, np.nan, np.float32)
+    def finish(self, count: int) -> Samples:
+        """Weight norms before the step and norms of the change; empty where the step is not measured."""
+        samples = Samples(count)
         by_device: dict[torch.device, list[tuple[int, Tensor, Tensor]]] = {}
         for entry in self._before:
             by_device.setdefault(entry[1].device, []).append(entry)
@@ -70,9 +72,9 @@ class UpdateMeter:
             numbers = [number for number, _, _ in entries]
             old = [_real(before) for _, _, before in entries]
             moved = [_real(now.detach()) - before for (_, now, _), before in zip(entries, old, strict=True)]
-            weights[numbers] = torch.stack(norms(old)).cpu().numpy()
-            changes[numbers] = torch.stack(norms(moved)).cpu().numpy()
-        return weights, changes
+            samples.add("weight_norm", numbers, torch.stack(norms(old)))
+            samples.add("update_norm", numbers, torch.stack(norms(moved)))
+        return samples
 
     def drop(self) -> None:
         """Forget a step that never finished."""
@@ -128,20 +130,27 @@ class UnitWindow:
         """Whether a report is due."""
         return max(self._seen.values(), default=0) >= WINDOW
 
-    def report(self, count: int) -> dict[str, NDArray[np.float32]] | None:
-        """The window's samples (see `model.SAMPLES`), float32 of shape (count,); starts the next window."""
-        enough = [key for key, seen in self._seen.items() if seen >= LEAST]
-        result: dict[str, NDArray[np.float32]] = {}
-        for number, axis in enough:
-            alive, same = self._alive[number, axis], self._identical[number, axis]
-            for name, value in (
-                ("units" if axis == "rows" else "columns", alive.numel()),
-                ("dead_units" if axis == "rows" else "dead_columns", alive.numel() - int(alive.sum())),
-                (f"identical_{axis}", float(same.float().mean()) if same.numel() else 0.0),
-            ):
-                result.setdefault(name, np.full(count, np.nan, np.float32))[number] = value
-        self.windows += bool(enough)
+    def report(self, count: int) -> Samples:
+        """The window's samples (see `model.SAMPLES`), none of a short one; starts the next window."""
+        samples = Samples(count)
+        for axis, names in _NAMES.items():
+            by_device: dict[torch.device, list[int]] = {}
+            for number, of in self._seen:
+                if of == axis and self._seen[number, of] >= LEAST:
+                    by_device.setdefault(self._alive[number, of].device, []).append(number)
+            for numbers in by_device.values():
+                found = torch.stack([self._found(number, axis) for number in numbers], 1)
+                for name, values in zip(names, found, strict=True):
+                    samples.add(name, numbers, values)
+        self.windows += bool(samples)
         self._alive.clear()
         self._identical.clear()
         self._seen.clear()
-        return result or None
+        return samples
+
+    def _found(self, number: int, axis: str) -> Tensor:
+        """How many units there are, how many of them dead, and the share of neighbours that are identical; (3,)."""
+        alive, same = self._alive[number, axis], self._identical[number, axis]
+        identical = same.float().mean() if same.numel() else torch.zeros((), device=same.device)
+        living = alive.sum().float()
+        return torch.stack([torch.full_like(living, alive.numel()), alive.numel() - living, identical])

@@ -86,7 +86,7 @@ OUTERMOST = {
     ("Journal", "__torch_function__"),
     ("Measurement", "_before"),
     ("Measurement", "_after"),
-    ("Measurement", "_shared"),
+    ("Measurement", "_before_shared"),
     ("Measurement", "_guarded"),
     ("ModuleWatch", "_enter"),
     ("ModuleWatch", "_leave"),
@@ -123,20 +123,22 @@ OFF_COURSE = {
     ("Registry", "_is_free"),
     ("Registry", "adopt"),
     ("Registry", "add_loose_leaf"),
-    ("Later", "ready"),
     ("Output", "names"),
     ("Row", "put_device"),
     ("Schedule", "_cycle"),
     ("Schedule", "trigger"),
     ("Schedule", "walk_due"),
     ("Tracer", "_found_compiled"),
+    ("Tracer", "_judge_late"),
+    ("Tracer", "_say_capturing"),
+    ("UnitWindow", "_found"),
     ("_Finder", "_came_in"),
     ("_Finder", "_is_data"),
     ("_Finder", "_is_deliberate"),
     ("_Finder", "follow_saved"),
 }
-"""What the course does not pass through: accelerators, clipping by value, weights moved by hand late in a program,
-gradients zeroed by hand, deep graphs, sharded parameters, ..."""
+"""What the course does not pass through: accelerators, clipping by value, long runs, weights moved by hand late in a
+program, gradients zeroed by hand, deep graphs, sharded parameters, ..."""
 
 
 def _entries() -> list[tuple[type, str]]:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import gradtrace
-from gradtrace.capture import later
+from gradtrace.capture import device
 from gradtrace.model import LoopKind
 
 
@@ -25,8 +25,8 @@ class Event:
 
 @pytest.fixture(autouse=True)
 def accelerator(monkeypatch):
-    monkeypatch.setattr(later, "_is_on_host", lambda tensor: False)
-    monkeypatch.setattr(later, "_event_after", lambda tensor: Event())
+    monkeypatch.setattr(device, "_event_after", lambda tensor: Event() if tensor.dim() == 0 else None)
+    monkeypatch.setattr(device, "on_host", lambda tensor: tensor.dim() > 0)
     monkeypatch.setattr(Event, "waits", 0)
     monkeypatch.setattr(Event, "here", False)
 
@@ -38,7 +38,7 @@ def train(*, steps=4, poison=False, follower=None, at_step=lambda: None):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=1)
     x = torch.ones(2, 3) * (float("inf") if poison else 1.0)
-    with gradtrace.trace(model, on_finding="ignore") as trace:
+    with gradtrace.trace(model, graph="off", on_finding="ignore") as trace:  # a measured snapshot is waited for
         if follower:
             trace.follow(follower)
         for _ in range(steps):
