@@ -122,7 +122,8 @@ class Journal(TorchFunctionMode):
         if self.failed is None:
             try:
                 plain = known.plain and type(result) is Tensor and result.requires_grad and not self.cuts.carries
-                note = self._note_plain if plain and torch.is_grad_enabled() else self._note
+                plain = plain and torch.is_grad_enabled() and not _asks_for_in_place(kwargs)
+                note = self._note_plain if plain else self._note
                 note(known, before, args, kwargs, result, sys._getframe(1))
             except Exception as error:  # the user's program must not see our fault; the tracer reports it and disarms
                 self.failed = error
@@ -144,7 +145,7 @@ class Journal(TorchFunctionMode):
             return
         if after > before:
             self._span(before, after, site)
-        if known.in_place:
+        if known.in_place or _asks_for_in_place(kwargs):
             self._overwritten(known.name, before, site, args)
         inputs = inputs_of(args, kwargs)
         seen = Seen(known.name, before, after, site, frame, args, inputs, tensors_in(result))
@@ -170,6 +171,11 @@ class Journal(TorchFunctionMode):
         outputs = tuple(tensor for tensor in changed if tensor.is_floating_point() or tensor.is_complex())
         if outputs:
             self.calls.add(seen.name, seen.site, self._module_now(), seen.inputs, outputs)
+
+
+def _asks_for_in_place(kwargs: Any) -> bool:
+    """Whether a function of `torch.nn.functional` was told to work in place: its name does not say so."""
+    return bool(kwargs) and kwargs.get("inplace") is True
 
 
 def _version(tensor: Tensor) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from gradtrace.model import Where
+from gradtrace.model import Module, Parameter, Where
 from gradtrace.rules import reach
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.cuts import Cut, find_cuts, remedy, spoken
@@ -162,9 +162,16 @@ def _reason(run: Run, leaf: int) -> tuple[str, str]:
     module = run.modules.get(parameter.module or "") if parameter.module is not None else None
     if module is not None and module.calls > 0 and module.backward_calls == 0:
         return "disabled", ""
-    if module is not None and any(run.ever_got[other.id] for other in run.parameters if other.module == module.name):
+    if module is not None and any(run.ever_got[other.id] for other in run.parameters if _is_inside(run, other, module)):
         return "unused", module.name
     return "unknown", ""
+
+
+def _is_inside(run: Run, leaf: Parameter, module: Module) -> bool:
+    """Whether a module, or one inside it, owns the leaf."""
+    if leaf.module is None or run.root_of(leaf) != module.root:
+        return False
+    return module.name in ("", leaf.module) or leaf.module.startswith(f"{module.name}.")
 
 
 def _draft(run: Run, module: str, ids: list[int], severity: str, message: str, cause: str, fix: str) -> Draft:

@@ -23,8 +23,8 @@ class ParameterNotOptimized(Rule):
     page = Page(
         meaning="Backward computes a gradient for the parameter, but no optimizer holds it, so it never moves.",
         recognised="The parameter has a gradient after two or more backwards, other parameters have been stepped "
-        "twice or more, and no optimizer that stepped or cleared holds it; or the one that holds it is cleared as "
-        "often as another one steps, and never stepped.",
+        "twice or more, and no optimizer that stepped or cleared holds it; or the one that holds it is cleared 20 "
+        "times or more, no less often than another one steps, and never stepped.",
         matters="The part stays at its initial values while the rest adapts to it, and its gradients are computed"
         " for nothing.",
         example="optimizer = torch.optim.Adam(model.head.parameters())\n"
@@ -40,9 +40,9 @@ class ParameterNotOptimized(Rule):
 
     def check(self, run: Run) -> Iterable[Draft]:
         limits = run.thresholds.reach
+        yield from _idle(run)
         if reach.all_steps(run) < limits.steps:
             return
-        yield from _idle(run)
         backwards = run.got.sum(axis=0)
         held = reach.held_ids(run)
         left_out = [
@@ -79,14 +79,15 @@ def _idle(run: Run) -> Iterator[Draft]:
 
 
 def _is_forgotten(run: Run, optimizer: Optimizer) -> bool:
-    """Whether the loop tends the optimizer as it does those that step, but for the step. A part that is trained later
+    """Whether the loop tends the optimizer in every iteration, but for the step. A part that is trained later
     has no clearings; one whose scaler skips each step, or whose weights the program moves by itself, has steps that do
     not show."""
-    records, steps = run.protocol.records, reach.all_steps(run)
+    records = run.protocol.records
+    iterations = max(reach.all_steps(run), _STRANGER_FACTOR * run.thresholds.reach.steps)
     mine = records["kind"][records["subject"] == optimizer.id]
     if (mine == LoopKind.STEP).any() or (mine == LoopKind.SCALER_STEP).any() or len(run.protocol.rows(LoopKind.MOVED)):
         return False
-    return steps >= _STRANGER_FACTOR * run.thresholds.reach.steps and int((mine == LoopKind.ZERO_GRAD).sum()) >= steps
+    return int((mine == LoopKind.ZERO_GRAD).sum()) >= iterations
 
 
 def _never_stepped(run: Run, optimizer: Optimizer, ids: list[int]) -> Draft:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from builder import Synthetic, Tape, alarms, found, mlp, only
 
-from gradtrace.model import LoopKind, Source, StepFlag
+from gradtrace.model import LoopKind, Module, Source, StepFlag
 
 
 def line(number: int) -> dict[str, object]:
@@ -307,6 +307,26 @@ def test_an_optimizer_that_is_cleared_at_every_step_and_never_stepped():
     assert finding.parameters == ("critic.weight", "critic.bias")
     assert finding.where.optimizer == "critic_optimizer"
     assert "critic_optimizer, which holds them, never steps" in finding.message
+
+
+def test_a_program_whose_only_optimizer_never_steps():
+    recording = mlp()
+    for _ in range(25):
+        recording.zero_grad()
+        recording.backward()
+    finding = only(recording, "GT402")
+    assert len(finding.parameters) == 6
+    assert "optimizer.step() is not" in (finding.cause or "")
+
+
+def test_a_parameter_that_the_model_around_it_does_not_use():
+    recording = mlp()
+    recording.modules[0] = Module("", "Encoder", root="model", calls=5, backward_calls=5)
+    position = recording.parameter("position", module="")
+    recording.optimizer([position], "other")
+    recording.train(5, without(recording, position))
+    finding = only(recording, "GT301")
+    assert "while other parameters of the model get theirs" in finding.message
 
 
 def test_an_optimizer_that_may_yet_step_is_no_finding():
