@@ -1,6 +1,6 @@
 """`optimizer.step` is named and not called: a line that Python accepts in silence.
 
-Source: what rule B018 of ruff and flake8-bugbear warns of (a useless attribute access).
+Source: what rule B018 of ruff and flake8-bugbear warns of (a useless expression).
 expect: {"code": "GT402", "where": {"optimizer": ["optimizer"]}, "line": false}
 """
 import torch
