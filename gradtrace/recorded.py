@@ -7,66 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
+from gradtrace.arrays import Gradients, Updates
 from gradtrace.collector import paused_collector
-from gradtrace.errors import GradtraceError, MissingToolError
+from gradtrace.errors import GradtraceError
 from gradtrace.model import Finding
 from gradtrace.store.folder import open_any
 
 if TYPE_CHECKING:
     from typing import Self
 
-    import pandas as pd
-
     from gradtrace.graphs.types import Graph
     from gradtrace.rules.thresholds import Thresholds
     from gradtrace.store.recording import Recording, SnapshotRef
-
-
-class Gradients(np.ndarray[Any, np.dtype[np.float32]]):
-    """One statistic as float32 (backwards, parameters) that knows its rows and columns.
-
-    NaN where a parameter got no gradient, and where the gradient held a NaN; `missing` tells the two apart. Parts of it
-    and results of arithmetic are plain arrays.
-    """
-
-    parameters: tuple[str, ...] = ()
-    """Dotted names, one a column."""
-    backwards: npt.NDArray[np.int64] = np.empty(0, np.int64)
-    """Numbers of the backwards, one a row."""
-    missing: npt.NDArray[np.bool_] = np.empty((0, 0), np.bool_)
-    """True where there was no gradient; of the same shape."""
-
-    @classmethod
-    def of(cls, values: npt.NDArray[np.float32], missing: npt.NDArray[np.bool_], recording: Recording) -> Gradients:
-        """`values` labelled with the backwards and parameters of `recording`."""
-        array = np.where(missing, np.float32(np.nan), values).view(cls)
-        array.parameters = tuple(parameter.name for parameter in recording.parameters)
-        array.backwards = recording.backwards()["number"].astype(np.int64)
-        array.missing = missing
-        return array
-
-    def __getitem__(self, key: Any) -> Any:
-        return self.view(np.ndarray)[key]
-
-    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
-        return np.asarray(array)[()] if return_scalar else np.asarray(array)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """A data frame with the backwards as index and the parameters as columns.
-
-        Raises MissingToolError without pandas.
-        """
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise MissingToolError(
-                "to_pandas needs pandas; install it with: pip install 'gradtrace[pandas]'"
-            ) from error
-        index = pd.Index(self.backwards, name="backward")
-        return pd.DataFrame(np.asarray(self), index=index, columns=list(self.parameters))
 
 
 class Trace:
@@ -174,9 +126,12 @@ class Trace:
 
     def gradients(self, statistic: str = "norm", *, rank: int | None = None) -> Gradients:
         """One of `model.STATISTICS` for every backward and parameter. Raises GradtraceError for an unknown name."""
-        recording = self.recording(rank)
-        values = recording.statistic(statistic)
-        return Gradients.of(values, recording.statistic("norm") < 0, recording)
+        return Gradients.of(self.recording(rank), statistic)
+
+    def updates(self, quantity: str = "ratio", *, rank: int | None = None) -> Updates:
+        """How far steps moved the weights: L2 norms of the `update` and, before it, of the `weight`, or their `ratio`;
+        for every measured step and parameter. Raises GradtraceError for an unknown name."""
+        return Updates.of(self.recording(rank), quantity)
 
     def render(
         self,
@@ -225,10 +180,14 @@ class Trace:
         if style != "gradtrace":
             raise GradtraceError(f"style {style!r} is not known; choose gradtrace or torchviz")
         from gradtrace.renderers import render_graph
+        from gradtrace.renderers.recovered import find_recovered
         from gradtrace.renderers.unreached import find_unreached
 
         unreached = find_unreached(self.recording(rank), graph, found)
-        document = render_graph(graph, format=format, findings=found, unreached=unreached, **options)
+        recovered = find_recovered(self.recording(rank), graph.graph["backward"])
+        document = render_graph(
+            graph, format=format, findings=found, unreached=unreached, recovered=recovered, **options
+        )
         assert not isinstance(document, Path)  # noqa: S101  no file was asked for
         return document
 

@@ -68,9 +68,15 @@ def write_trace_fixture() -> Callable[..., None]:
 
 
 def write_trace(
-    path: Path, *, rank: int | None = None, norms: np.ndarray | None = None, first: Parameter | None = None
+    path: Path,
+    *,
+    rank: int | None = None,
+    norms: np.ndarray | None = None,
+    first: Parameter | None = None,
+    more: Callable[[Writer], None] = lambda writer: None,
 ) -> None:
-    """A closed trace of a model with an encoder and a decoder; `norms` is (backwards, 4)."""
+    """A closed trace of a model with an encoder and a decoder; `norms` is (backwards, 4), `more` writes what else it
+    is to hold."""
     writer = Writer(path, {"version": "0.1.0", "torch": "2.13.0", "argv": ["train.py"], "rank": rank, "world_size": 2})
     writer.put_parameters([first or PARAMETERS[0], *PARAMETERS[1:]])
     writer.put_modules([Module("", "Net", ""), Module("encoder", "Linear", ""), Module("decoder", "Linear", "")])
@@ -85,6 +91,7 @@ def write_trace(
     records["loss"] = 1.0
     records["loss_scale"] = 1.0
     writer.put_block(records, np.zeros(0, LOOP), values)
+    more(writer)
     writer.close()
 
 

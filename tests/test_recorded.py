@@ -74,6 +74,40 @@ def test_to_pandas_without_pandas(trace, monkeypatch):
         trace.gradients().to_pandas()
 
 
+@pytest.fixture
+def stepped(tmp_path, write_trace):
+    """Steps 2 and 4 were measured, of two optimizers."""
+
+    def samples(writer):
+        for step, updates in ((2, [0.5, 0.2, np.nan, np.nan]), (4, [np.nan, np.nan, 0.0, 3.0])):
+            writer.put_sample("update_norm", step, np.array(updates, np.float32))
+            writer.put_sample("weight_norm", step, np.array([2.0, 2.0, 0.0, 2.0], np.float32))
+
+    write_trace(tmp_path / "stepped.gradtrace", more=samples)
+    with gradtrace.load(tmp_path / "stepped.gradtrace") as trace:
+        yield trace
+
+
+def test_updates_know_their_steps(stepped):
+    ratios = stepped.updates()
+    assert ratios.steps.tolist() == [2, 4]
+    assert ratios.parameters == stepped.parameters
+    np.testing.assert_allclose(ratios, [[0.25, 0.1, np.nan, np.nan], [np.nan, np.nan, np.nan, 1.5]])
+    np.testing.assert_allclose(stepped.updates("update")[1, 2:], [0.0, 3.0])
+    np.testing.assert_allclose(stepped.updates("weight"), [[2.0, 2.0, 0.0, 2.0]] * 2)
+    assert stepped.updates().to_pandas().loc[4, "decoder.bias"] == 1.5
+    assert stepped.updates().to_pandas().index.name == "step"
+
+
+def test_a_run_without_a_measured_step_has_no_updates(trace):
+    assert trace.updates().shape == (0, 4)
+
+
+def test_an_unknown_quantity_is_refused(stepped):
+    with pytest.raises(GradtraceError, match="'momentum' is not known of updates; choose ratio, update or weight"):
+        stepped.updates("momentum")
+
+
 def test_graph(trace):
     graph = trace.graph()
     assert isinstance(graph, nx.MultiDiGraph)
