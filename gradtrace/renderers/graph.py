@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +42,7 @@ def render_graph(
     modules: Sequence[str] | None = None,
     budget: int | None = None,
     only_findings: bool = False,
+    recovered: Collection[str] = (),
 ) -> str | bytes | Path:
     """Draw `graph`; write it to `out` and return that path, or return the document (bytes for png and pdf, else text).
 
@@ -51,7 +52,8 @@ def render_graph(
     `path` is "FROM:TO" (names or ids in either order; "loss" or nothing before the colon is the loss). `color` is
     gradient, gain, time, memory or none. `findings` are marked where they lie. `engine` names a system graphviz; the
     default is the bundled one. `calls` shows the calls of a module "together" or "apart". `unreached` are parameters
-    that have no node since no gradient reaches them; pictures show where they are cut off.
+    that have no node since no gradient reaches them; pictures show where they are cut off. `recovered` are those that
+    starve at this backward and later do not: pictures blame nothing for that.
 
     The data formats (json, graphml, gexf, model_explorer and its node data) hold the graph unfolded unless an option
     asks for less.
@@ -66,7 +68,7 @@ def render_graph(
 
     view = View(
         depth, focus, path, calls, tuple(findings), color, rankdir, engine, tuple(unreached),
-        None if modules is None else tuple(modules), budget or BUDGET, only_findings,
+        None if modules is None else tuple(modules), budget or BUDGET, only_findings, frozenset(recovered),
     )  # fmt: skip
     document = writer(graph, view)
     if out is None:

@@ -13,6 +13,7 @@ from gradtrace.graphs.fold import BUDGET, fold
 from gradtrace.graphs.health import add_health
 from gradtrace.graphs.infer import infer_modules
 from gradtrace.graphs.modules import depth_of, parent
+from gradtrace.graphs.passing import drop_passing
 from gradtrace.graphs.paths import paths, split_path
 from gradtrace.graphs.prune import prune
 from gradtrace.graphs.types import Graph
@@ -36,6 +37,7 @@ class View:
     modules: tuple[str, ...] | None = None
     budget: int = BUDGET
     only_findings: bool = False
+    recovered: frozenset[str] = frozenset()
 
     def cut(self, graph: Graph) -> Graph:
         """The part of `graph` that is looked at, with health and findings, not yet folded."""
@@ -44,6 +46,7 @@ class View:
             add_marks(part, self.findings)
         add_health(part)
         add_births(part, self.findings)
+        drop_passing(part, self.recovered)
         part = add_unreached(part, self.unreached)
         if self.focus is not None:
             part = focus(part, self.focus)
