@@ -1,5 +1,7 @@
-"""A linear support vector machine on balanced, separable classes: the bias's first gradient is exactly zero, and so is
-every gradient once the margin is kept."""
+"""A linear support vector machine on balanced, separable classes.
+
+The bias's first gradient is exactly zero, and so is every gradient once the margin is kept.
+"""
 import torch
 
 
