@@ -1,6 +1,8 @@
 """A linear support vector machine on balanced, separable classes.
 
 The bias's first gradient is exactly zero, and so is every gradient once the margin is kept.
+
+Source: Cortes and Vapnik, "Support-Vector Networks" (Machine Learning, 1995), on classes that a line parts.
 """
 import torch
 
