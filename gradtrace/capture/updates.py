@@ -115,8 +115,9 @@ class UnitWindow:
                 self._take((number, "columns"), rows.t())
 
     def _take(self, key: _Key, units: Tensor) -> None:
-        scale = units.abs().amax()
-        alive = (units != 0).any(1)
+        high, low = units.amax(1), units.amin(1)  # far quicker than to ask each element whether it is zero
+        alive = (high != 0) | (low != 0)
+        scale = torch.maximum(high.amax(), -low.amin())
         same = ((units[1:] - units[:-1]).abs().amax(1) <= 1e-5 * scale) & (scale > 0)
         known = self._alive.get(key)
         if known is None or known.shape != alive.shape:

@@ -51,3 +51,13 @@ def test_too_few_backwards_say_nothing():
     units.add([(0, torch.ones(4, 3), False)])
     assert not units.report(1)
     assert units.windows == 0
+
+
+def test_one_element_makes_a_unit_alive_and_another_than_its_neighbour():
+    gradient = torch.zeros(6, 64)
+    gradient[0, 40] = -1.0
+    gradient[2:] = torch.randn(64)
+    gradient[3, 50] += 1.0
+    samples = window(gradient)
+    assert (samples["units"], samples["dead_units"]) == (6.0, 1.0)
+    assert samples["identical_rows"] == pytest.approx(1 / 5)
