@@ -109,10 +109,9 @@ class UnitWindow:
         """Take in the gradients of one backward, dense and of two or more dimensions, and whether the units of each
         may be its columns."""
         for number, gradient, either in numbered:
-            rows = gradient.detach().flatten(1)
-            self._take((number, "rows"), rows)
+            self._take((number, "rows"), _real(gradient.detach()).flatten(1))  # complex numbers are two each
             if either and gradient.dim() == 2 and gradient.numel() <= EVERY_STEP:
-                self._take((number, "columns"), rows.t())
+                self._take((number, "columns"), _real(gradient.detach().t()).flatten(1))
 
     def _take(self, key: _Key, units: Tensor) -> None:
         high, low = units.amax(1), units.amin(1)  # far quicker than to ask each element whether it is zero

@@ -61,3 +61,13 @@ def test_one_element_makes_a_unit_alive_and_another_than_its_neighbour():
     samples = window(gradient)
     assert (samples["units"], samples["dead_units"]) == (6.0, 1.0)
     assert samples["identical_rows"] == pytest.approx(1 / 5)
+
+
+def test_complex_units_die_and_look_alike_in_both_parts():
+    gradient = torch.complex(torch.zeros(4, 3), torch.zeros(4, 3))
+    gradient[0, 1] = 1j
+    gradient[2:] = torch.complex(torch.ones(3), torch.arange(3.0))
+    samples = window(gradient, either=True)
+    assert (samples["units"], samples["dead_units"]) == (4.0, 1.0)
+    assert samples["identical_rows"] == pytest.approx(1 / 3)
+    assert (samples["columns"], samples["dead_columns"]) == (3.0, 0.0)
