@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
@@ -72,6 +73,8 @@ class Tracer:
         self._undo: list[Callable[[], None]] = []
         self._urgent = False
         self._saw_capturing = False
+        self._lock = threading.RLock()
+        """Backwards of several threads take turns at what is known of the program; a nested one comes from inside."""
         self.active = False
         for number, module in enumerate(models):
             kind = type(module).__name__
@@ -201,7 +204,7 @@ class Tracer:
 
     def _guarded_begin(self, roots: Any, args: tuple[Any, ...], kwargs: Any) -> tuple[Running | None, tuple[Any, ...]]:
         try:
-            with torch._C.DisableTorchFunction():
+            with self._lock, torch._C.DisableTorchFunction():
                 return self._begin(roots, args, kwargs, sys._getframe(2))
         except Exception as error:  # ours: the program's backward must run all the same
             self.disarm(error)
@@ -210,7 +213,7 @@ class Tracer:
     def _guarded(self, action: Callable[..., None], *args: Any) -> None:
         """Run a part of ours; its fault must not reach the program."""
         try:
-            with torch._C.DisableTorchFunction():
+            with self._lock, torch._C.DisableTorchFunction():
                 action(*args)
         except Exception as error:  # disarms the tracer
             self.disarm(error)
