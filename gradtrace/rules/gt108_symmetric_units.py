@@ -78,7 +78,7 @@ def _is_hidden(leaf: Parameter, layouts: list[Layout]) -> bool:
         place = layout.leaves.get(leaf.name)
         if place is None:
             continue
-        above = _ancestors(layout, layout.users(place))
+        above = layout.nearer(layout.users(place))
         return any(
             other != place and _is_of_another_layer(leaf, layout.nodes[other])
             for other in layout.leaves.values()
@@ -90,14 +90,3 @@ def _is_hidden(leaf: Parameter, layouts: list[Layout]) -> bool:
 def _is_of_another_layer(leaf: Parameter, other: Node) -> bool:
     """By module; in one module, or outside of all, by shape, since a vector may be the layer's own bias."""
     return len(other.shape or ()) >= 2 or (other.name or "").rpartition(".")[0] != (leaf.module or "")
-
-
-def _ancestors(layout: Layout, starts: list[int]) -> set[int]:
-    """The ops nearer to the loss than these, on some path."""
-    seen, stack = set[int](), list(starts)
-    while stack:
-        for consumer in layout.consumers[stack.pop()]:
-            if consumer not in seen:
-                seen.add(consumer)
-                stack.append(consumer)
-    return seen

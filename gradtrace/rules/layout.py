@@ -114,6 +114,15 @@ class Layout:
                     found.append(consumer)
         return found
 
+    def nearer(self, starts: Iterable[int]) -> set[int]:
+        """The ops nearer to the loss than these places, on some path."""
+        seen, stack = set[int](), list(starts)
+        while stack:
+            fresh = [consumer for consumer in self.consumers[stack.pop()] if consumer not in seen]
+            seen.update(fresh)
+            stack += fresh
+        return seen
+
     def reached(self, starts: Iterable[int], *, without: Callable[[int], bool] = lambda _: False) -> set[int]:
         """The nodes that gradient flows to from `starts`, not passing through nodes that `without` tells to avoid."""
         seen = {start for start in starts if not without(start)}

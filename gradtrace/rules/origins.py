@@ -16,9 +16,9 @@ def common_origin(layout: Layout, sick: Sequence[str], sound: Sequence[str]) -> 
     """The node nearest to the `sick` leaves that all of them get their gradient through: where there is one, a node
     whose derivative can be infinite and that no `sound` leaf, whose gradient is finite, is behind."""
     places = _places(layout, sick)
-    common = set.intersection(*(_sources(layout, place) for place in places)) if places else set()
+    common = set.intersection(*(layout.nearer([place]) for place in places)) if places else set()
     common = {place for place in common if not layout.of_weights[place]}  # what only rearranges gives birth to nothing
-    passed = set[int]().union(*(_sources(layout, place) for place in _places(layout, sound)))
+    passed = set[int]().union(*(layout.nearer([place]) for place in _places(layout, sound)))
     singular = {place for place in common - passed if has_singular_derivative(layout.nodes[place])}
     return layout.nodes[max(singular or common, key=lambda place: layout.level[place])] if common else None
 
@@ -26,14 +26,3 @@ def common_origin(layout: Layout, sick: Sequence[str], sound: Sequence[str]) -> 
 def _places(layout: Layout, names: Sequence[str]) -> list[int]:
     leaves = {node.name: place for place, node in enumerate(layout.nodes) if node.kind in ("parameter", "input")}
     return [leaves[name] for name in names[:_MOST_LEAVES] if name in leaves]
-
-
-def _sources(layout: Layout, place: int) -> set[int]:
-    """Every op whose gradient flows to a leaf."""
-    seen, stack = set[int](), [place]
-    while stack:
-        for consumer in layout.consumers[stack.pop()]:
-            if consumer not in seen:
-                seen.add(consumer)
-                stack.append(consumer)
-    return seen
