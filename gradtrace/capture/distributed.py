@@ -22,6 +22,11 @@ def is_distributed(tensor: Tensor) -> bool:
     return type(tensor) is not Tensor and hasattr(tensor, "_local_tensor")
 
 
+def is_wrapper(tensor: Tensor) -> bool:
+    """Whether a tensor stands for others (a distributed or a quantised one) and has no values of its own to read."""
+    return type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__
+
+
 def local(tensor: Tensor) -> Tensor:
     """What this process holds of a tensor: of a distributed one its shard or replica, else the tensor itself."""
     held: Tensor = tensor._local_tensor if is_distributed(tensor) else tensor  # type: ignore[attr-defined]

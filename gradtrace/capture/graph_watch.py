@@ -12,7 +12,7 @@ from gradtrace.capture.distributed import in_process_group, may_communicate
 from gradtrace.capture.expansion import expanded
 from gradtrace.capture.kept_values import NODES, kept_values
 from gradtrace.capture.measure import Measurement
-from gradtrace.capture.recomputed import Recomputed, with_recomputed
+from gradtrace.capture.recomputed import Recomputed, inputs_again, with_recomputed
 from gradtrace.capture.schedule import Schedule
 from gradtrace.capture.walk import LiveGraph
 from gradtrace.model import BackwardFlag
@@ -108,6 +108,13 @@ class GraphWatch:
             running.graph = walked(running.roots)
             running.builder = self._builder(running.graph, None, read_saved=False, name_leaves=False)
             running.measurement = Measurement(running.graph)
+            if self._may_read(node) and not outer.graph.truncated:
+                running.inputs_again = inputs_again(node, running.graph)
+
+    def _may_read(self, node: private.Node) -> bool:
+        """Whether reading what a node saved runs no hooks of the program."""
+        sequence = private.node_sequence(node)
+        return self._lens.sightings.mode_on and sequence is not None and not self._lens.sightings.is_hooked(sequence)
 
     def keep_inside(self, outer: Running, running: Running) -> None:
         """Keep the graph of a nested backward until that of the outer one is stored."""
@@ -115,7 +122,8 @@ class GraphWatch:
             return
         measures = running.measurement.nodes | running.measurement.shared
         plain = running.builder.finish(running.number, "backward", None, self._lens.is_open, measures)
-        outer.recomputed.append(Recomputed(running.inside, with_recomputed(plain, running.recomputed)))
+        snapshot = with_recomputed(plain, running.recomputed)
+        outer.recomputed.append(Recomputed(running.inside, snapshot, running.inputs_again))
 
     def _keep_values(self, running: Running, graph: LiveGraph) -> None:
         """Keep the numbers of a small graph for `gradtrace explain`."""

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gradtrace.capture import device, private
+from gradtrace.capture.distributed import is_wrapper
 from gradtrace.capture.recipe import Call, CannotRebuildError, Recipe, of_graph, tolerance_of
 from gradtrace.steps import FEW
 
@@ -64,7 +65,7 @@ class _NotSmallError(Exception):
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Tensor):
-        small = not value.is_nested and value.numel() <= FEW
+        small = not (is_wrapper(value) or value.is_nested) and value.numel() <= FEW
         if not small or value.is_complex() or value.layout is not torch.strided:
             raise _NotSmallError
         dtype = str(value.dtype).removeprefix("torch.")

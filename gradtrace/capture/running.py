@@ -55,6 +55,8 @@ class Running:
     measurement: Measurement | None = None
     inside: int | None = None
     """Of a nested backward that is looked at: the node of the outer graph that runs it."""
+    inputs_again: dict[int, int] = field(default_factory=dict)
+    """Of the same: which of its leaves are inputs of that node, as in `Recomputed`."""
     recomputed: list[Recomputed] = field(default_factory=list)
     """Graphs of backwards that ran inside this one."""
     before: list[Tensor | None] = field(default_factory=list)

@@ -95,7 +95,7 @@ def saved_facts(node: private.Node) -> Facts:
         elif (plain := _plain(value)) is not None:
             attributes[name] = plain
     if kind.is_custom:
-        _enter("saved", _custom_saved(node), tensors)
+        _enter("saved", custom_saved(node), tensors)
     saved_bytes = 0
     if tensors:
         saved_bytes = _bytes_of(tensors)
@@ -115,7 +115,8 @@ def _enter(name: str, value: Tensor | Sequence[Tensor | None] | None, tensors: d
                 tensors[name if len(value) == 1 else f"{name}[{at}]"] = tensor
 
 
-def _custom_saved(node: private.Node) -> Sequence[Tensor | None]:
+def custom_saved(node: private.Node) -> Sequence[Tensor | None]:
+    """What a custom Function handed to `save_for_backward`; nothing once that is freed or was changed in place."""
     try:
         saved: Sequence[Tensor | None] = node.saved_tensors
     except RuntimeError:

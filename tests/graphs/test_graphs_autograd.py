@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import Shard, distribute_tensor, init_device_mesh
 from torch.func import functional_call, grad, vmap
 from torch.utils.checkpoint import checkpoint
 
@@ -266,6 +268,115 @@ def test_what_a_reentrant_checkpoint_computes_again_stands_where_it_was_called()
     assert any(first != node and second in graph.successors(node) for node in graph)
     assert all(graph.nodes[target]["op"] == "TanhBackward0" for box in boxes for target in graph.successors(box))
     assert {name for _, name in graph.nodes(data="name") if name} == {name for name, _ in model.named_parameters()}
+
+
+class Joined(nn.Module):
+    """A checkpoint of two inputs that want a gradient, one of them used twice, beside two that want none."""
+
+    def __init__(self, *, checkpointed):
+        super().__init__()
+        self.left, self.right = nn.Linear(4, 4), nn.Linear(4, 4)
+        self.inner = nn.Linear(4, 4)
+        self.checkpointed = checkpointed
+
+    def block(self, scale, a, mask, b):
+        return (self.inner(a) * b * mask * scale).tanh() + a
+
+    def forward(self, x):
+        given = 2.0, self.left(x), torch.ones(4), self.right(x).relu()
+        return checkpoint(self.block, *given, use_reentrant=True) if self.checkpointed else self.block(*given)
+
+
+def without_boxes(graph, op):
+    """Ops and edges as they would be had what leads into each box gone straight on to what the box leads to."""
+    plain = graph.copy()
+    for box in [node for node, name in graph.nodes(data="op") if name == op]:
+        for source, _ in list(plain.in_edges(box)):
+            plain.add_edges_from((source, target) for _, target in plain.out_edges(box))
+        plain.remove_node(box)
+    return structure(plain)
+
+
+def test_a_checkpoint_of_several_inputs_hands_each_its_own_gradient():
+    model, plain, x = Joined(checkpointed=True), Joined(checkpointed=False), torch.randn(2, 4)
+    plain.load_state_dict(model.state_dict())
+    expected = []
+
+    def program():
+        loss = plain(x).sum()
+        expected.extend(walked(loss))
+        loss.backward()
+
+    plain_graph = traced(program, plain).graph(1)
+    graph = traced(lambda: model(x).sum().backward(), model).graph(1)
+    assert list(without_boxes(graph, "CheckpointFunctionBackward")) == expected
+    norms, expected_norms = (
+        sorted((facts["op"], round(facts["grad_norm"], 4)) for facts in one.nodes.values() if facts["grad_norm"])
+        for one in (graph, plain_graph)
+    )
+    box = "CheckpointFunctionBackward"
+    assert [norm for norm in norms if norm[0] != box] == expected_norms
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad:UserWarning")  # the outer one's forward
+def test_a_checkpoint_inside_a_checkpoint_and_one_given_the_same_tensor_twice():
+    w = nn.Parameter(torch.randn(4))
+
+    def inner(a, b):
+        return (a * b).sin()
+
+    def block(a, b):
+        return checkpoint(inner, a.exp(), b.cos(), use_reentrant=True).tanh()
+
+    def program():
+        hidden = w * 2
+        checkpoint(block, hidden, hidden, use_reentrant=True).sum().backward()
+
+    expected = []
+    hidden = w * 2
+    expected.extend(walked((hidden.exp() * hidden.cos()).sin().tanh().sum()))
+    graph = traced(program).graph(1)
+    assert list(without_boxes(graph, "CheckpointFunctionBackward")) == expected
+
+
+def test_a_checkpoint_under_hooks_that_pack_its_inputs_keeps_its_edges():
+    """To read them would run the program's hooks."""
+    unpacked = []
+
+    def unpack(packed):
+        unpacked.append(packed)
+        return packed.clone()
+
+    def program():
+        with torch.autograd.graph.saved_tensors_hooks(lambda tensor: tensor, unpack):
+            joined = checkpoint(lambda a, b: a * b, w * 2, w * 3, use_reentrant=True)
+        joined.sum().backward()
+
+    w = nn.Parameter(torch.randn(4))
+    program()
+    without = len(unpacked)
+    graph = traced(program).graph(1)
+    assert len(unpacked) == 2 * without
+    box = only(graph, "CheckpointFunctionBackward")
+    assert sorted(graph.nodes[target]["op"] for target in graph.successors(box)) == 3 * ["MulBackward0"]
+
+
+@pytest.fixture
+def mesh():
+    """A device mesh of this process alone."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    yield init_device_mesh("cpu", (1,))
+    dist.destroy_process_group()
+
+
+def test_tensors_that_stand_for_others_are_traced_as_any(mesh):
+    """Distributed ones cannot be read as numbers nor asked for their memory: their parts can."""
+    a, b = (nn.Parameter(distribute_tensor(torch.randn(2, 2), mesh, [Shard(0)])) for _ in range(2))
+    expected = walked(((a * 2) * b.exp()).tanh().sum())
+    graph = traced(
+        lambda: checkpoint(lambda x, y: (x * y).tanh(), a * 2, b.exp(), use_reentrant=True).sum().backward()
+    ).graph(1)
+    assert without_boxes(graph, "CheckpointFunctionBackward") == expected
 
 
 def test_vmap_is_what_it_was_batched_to():
