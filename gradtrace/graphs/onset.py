@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from typing import NamedTuple
 
+from gradtrace.graphs.dominators import nearest_dominators
 from gradtrace.graphs.order import reach, topological
 from gradtrace.graphs.slopes import slopes_of, step_along
 from gradtrace.graphs.types import Facts, Graph, op_name
@@ -17,6 +19,9 @@ ILL = frozenset({"vanishing", "exploding", "zero", "nan"})
 
 _SUMS = ("Add", "Sub")
 """Ops that hand on their whole gradient to each of their inputs."""
+
+_JOINS = ("Cat", "Stack")
+"""Ops that deal their gradient out, to each of their inputs its own part."""
 
 _FROM = {"vanishing": {"ok"}, "exploding": {"ok"}, "zero": {"ok"}, "nan": {"ok", "vanishing", "exploding"}}
 """Healths before each illness. Between two others nothing begins: what fades further is zero in the end."""
@@ -82,20 +87,36 @@ class _Search:
 
         What starves no parameter (a small term of a loss, a division by a count) is but a small part of the gradient. A
         residual branch may be weak beside what it is added to, and one that hands on exactly nothing is how many
-        residual blocks begin: that ends a gradient only where no other way leads around it. What happens inside the
-        loss reaches all parameters behind alike: there a converged loss, or a margin that is kept, looks like a
-        saturated one.
+        residual blocks begin: that ends a gradient only where no other way leads around it, or where that way was
+        joined on and not added. What happens inside the loss reaches all parameters behind alike: there a converged
+        loss, or a margin that is kept, looks like a saturated one.
         """
         if onset.health == "nan":
             return False
         if node in self._loss:
             return True
         if onset.health == "zero":
-            return _is_bypassed(self.graph, self.healths, self.parts[target])
+            return self._is_bypassed(node, self.parts[target])
         if onset.health == "vanishing":
             starves = not self.taken or _starves(self.graph, self.parts[target], self.taken)
             return not starves or _is_residual(self.graph, self._position, node)
         return False
+
+    def _is_bypassed(self, node: int, part: set[int]) -> bool:
+        """Whether what lies beyond a part gets its gradient all the same, around it, as by a skip connection that the
+        branch was added to.
+
+        Beside one that was concatenated, as in a U-Net, the branch was there to bring something of its own.
+        """
+        graph, healths = self.graph, self.healths
+        beyond = {end for at in part for end in graph.succ[at] if healths[end] == "ok" and graph.succ[end]}
+        forks = {self._dominators[end] for end in beyond} - {node}
+        joined = any(fork is not None and op_name(graph.nodes[fork].get("op")) in _JOINS for fork in forks)
+        return bool(beyond) and not (joined and _starves(graph, part, self.taken))
+
+    @cached_property
+    def _dominators(self) -> dict[int, int | None]:
+        return nearest_dominators(self.graph, self.order)
 
 
 def _last_into_largest(order: list[int], parts: Mapping[int, set[int]], entries: Collection[int]) -> int | None:
@@ -123,11 +144,6 @@ def _ill_parts(graph: Graph, healths: Mapping[int, str]) -> dict[int, set[int]]:
 def _starves(graph: Graph, part: set[int], taken: set[int]) -> bool:
     """Whether a part holds an op that uses a parameter."""
     return any(end in taken for node in part - taken for end in graph.succ[node])
-
-
-def _is_bypassed(graph: Graph, healths: Mapping[int, str], part: set[int]) -> bool:
-    """Whether what lies beyond a part gets its gradient all the same, around it."""
-    return any(healths[end] == "ok" and graph.succ[end] for node in part for end in graph.succ[node])
 
 
 def _inside_loss(graph: Graph, taken: set[int]) -> set[int]:

@@ -133,6 +133,47 @@ def test_a_branch_that_is_weak_beside_what_it_is_added_to_is_well(merge, told):
     assert set(onsets(recording, recording.op("Sum", x, shape=()))) == told
 
 
+def unet(merge, *, dead, size=4):
+    """Three levels; the way up from one of them hands on nothing."""
+    recording = tape.Tape()
+    kept, x = [], recording.input("x", 4)
+    for level in range(3):
+        x = recording.op("Relu", recording.linear(x, f"down{level}"))
+        kept.append(x)
+    x = kept.pop()
+    for level in (1, 0):
+        up = recording.op("Up", x, gain=0.0 if dead == level else 0.9, shape=(size,))
+        x = recording.op(merge, recording.op("Pad", up, shape=(size,)), kept.pop(), shape=(2 * size,))
+        x = recording.linear(x, f"up{level}")
+    return recording, recording.op("Sum", x, shape=())
+
+
+@pytest.mark.parametrize(("merge", "told"), [("Cat", {"UpBackward0": ("zero", 0.0)}), ("Add", {})])
+@pytest.mark.parametrize("dead", [1, 0])
+def test_a_dead_bottleneck_is_told_beside_living_skip_connections(merge, told, dead):
+    """At one backward: what is added to a skip connection may begin at zero, what is joined to it is to bring more."""
+    assert onsets(*unet(merge, dead=dead)) == told
+    assert onsets(*unet(merge, dead=None)) == {}
+
+
+def test_what_a_join_itself_deals_nothing_to_is_no_place():
+    """An expert that no token was sent to has no part in the batch."""
+    recording = tape.Tape()
+    x = recording.linear(recording.input("x", 4), "stem")
+    experts = [recording.linear(x, f"experts.{at}") for at in range(3)]
+    node = recording.op("Stack", *experts, gain=0.9)
+    root = recording.op("Sum", recording.linear(node, "head"), shape=())
+    graph = to_networkx(recording.snapshot(root))
+    for idle, facts in graph.nodes(data=True):
+        if facts["module"] == "experts.1":
+            for one in (
+                facts,
+                *(edge for _, _, edge in [*graph.in_edges(idle, data=True), *graph.out_edges(idle, data=True)]),
+            ):
+                one["grad_norm"] = 0.0
+    assert not any(dict(with_health(graph).nodes(data="onset")).values())
+
+
 def test_a_module_in_which_an_illness_begins_is_never_one_of_many():
     recording = tape.Tape()
     x = recording.input("x", 4)
