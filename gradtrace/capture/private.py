@@ -10,6 +10,7 @@
 | `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls |
 | `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines |
 | `torch._C._functorch.peek_interpreter_stack` | whether a `torch.func` transform is at work |
+| `torch._C._functorch.is_legacy_batchedtensor` | whether `is_grads_batched` makes one backward of many |
 | `torch._C._get_dispatch_mode` | whether a compiler traces with tensors that have no values |
 | `torch._C._len_torch_dispatch_stack` | whether a mode of the program would see our own calls |
 | `torch._dynamo.utils.counters`, `Module._compiled_call_impl` | whether `torch.compile` is at work |
@@ -206,6 +207,12 @@ def in_transform() -> bool:
         torch._C._functorch.peek_interpreter_stack() is not None
         or torch._C._get_dispatch_mode(torch._C._TorchDispatchModeKey.FAKE) is not None
     )
+
+
+def is_batched(gradients: Any) -> bool:
+    """Whether a backward is given many gradients as one (`is_grads_batched`), which have no values to read."""
+    tensors = gradients if isinstance(gradients, (tuple, list)) else (gradients,)
+    return any(isinstance(each, Tensor) and torch._C._functorch.is_legacy_batchedtensor(each) for each in tensors)
 
 
 def has_dispatch_mode() -> bool:

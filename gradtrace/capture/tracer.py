@@ -167,7 +167,7 @@ class Tracer:
 
     def _wrap_engine(self, engine: Callable[..., Any]) -> Callable[..., Any]:
         def run(roots: Any, *args: Any, **kwargs: Any) -> Any:
-            if not self._is_ours() or private.in_transform():
+            if not self._is_ours() or private.in_transform() or private.is_batched(args[0]):
                 return engine(roots, *args, **kwargs)
             running, args = self._guarded_begin(roots, args, kwargs)
             if running is None:

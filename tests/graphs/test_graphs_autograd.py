@@ -417,6 +417,103 @@ def test_a_transform_of_torch_func_is_let_through():
     assert trace.backwards == 0
 
 
+def test_a_batch_of_backwards_in_one_is_let_through_and_the_next_one_is_seen():
+    w, x, given = nn.Parameter(torch.randn(3, 3)), torch.randn(2, 3), []
+
+    def program():
+        out = (x @ w).tanh()
+        batch = torch.eye(6).reshape(6, 2, 3)
+        given.extend(torch.autograd.grad(out, w, batch, is_grads_batched=True, retain_graph=True))
+        given.append(torch.stack([torch.autograd.grad(out, w, one, retain_graph=True)[0] for one in batch]))
+
+    trace = traced(program)
+    torch.testing.assert_close(given[0], given[1])
+    assert trace.backwards == 6
+    assert not trace.recording().events("internal_error")
+
+
+class Outputs(torch.autograd.Function):
+    """Three outputs, of which one cannot have a gradient, and gradients that stay away are None."""
+
+    @staticmethod
+    def forward(ctx, a):
+        ctx.set_materialize_grads(False)
+        place = a.argmax()
+        ctx.mark_non_differentiable(place)
+        return a * 2, a * 3, place
+
+    @staticmethod
+    def backward(ctx, twice, thrice, _):
+        return (0 if twice is None else 2 * twice) + (0 if thrice is None else 3 * thrice)
+
+
+class InPlace(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, a):
+        ctx.mark_dirty(a)
+        return a.mul_(2)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient):
+        return gradient * 2
+
+
+class Vmapped(torch.autograd.Function):
+    """With `setup_context`, as `torch.func` asks for."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(a):
+        return a.sin()
+
+    @staticmethod
+    def setup_context(ctx, inputs, output):
+        ctx.save_for_backward(*inputs)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * ctx.saved_tensors[0].cos()
+
+
+def packed(lstm, x):
+    return lstm(nn.utils.rnn.pack_padded_sequence(x, [3, 2], batch_first=True))[0].data.sum()
+
+
+LOSSES = {
+    "one of several outputs": lambda w: Outputs.apply(w * 1)[1].sum(),
+    "marked dirty": lambda w: InPlace.apply(w * 1).sum(),
+    "vmap of a custom Function": lambda w: vmap(Vmapped.apply)(w).sum(),
+    "a gradient of torch.func inside": lambda w: grad(lambda v: (v * w).tanh().sum())(w.detach()).sum(),
+    "parts": lambda w: (w.unbind(1)[0] * w.split(2)[0][0]).sum(),
+    "complex": lambda w: torch.fft.fft(torch.view_as_complex(torch.stack([w, w], -1))).abs().sum(),
+    "sparse": lambda w: nn.functional.embedding(torch.tensor([0, 2]), w, sparse=True).sum(),
+    "lstm": lambda w: nn.LSTM(3, 4, 2, batch_first=True)(w[None])[0].sum(),
+    "packed": lambda w: packed(nn.LSTM(3, 4, batch_first=True), torch.stack([w, w])),
+    "attention": lambda w: nn.functional.scaled_dot_product_attention(w, w, w).sum(),
+    "branch": lambda w: torch.cond(torch.tensor(data=True), torch.sin, torch.cos, (w,)).sum(),
+    "parametrized": lambda w: nn.utils.parametrizations.spectral_norm(nn.Linear(3, 2))(w).sum(),
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_what_else_autograd_does(loss):
+    w, expected = nn.Parameter(torch.randn(3, 3)), []
+
+    def program():
+        root = loss(w)
+        expected.append(walked(root))
+        root.backward(retain_graph=True)
+        expected.append(walked(root))
+        torch.autograd.backward(torch.autograd.graph.get_gradient_edge(root))
+
+    trace = traced(program)
+    assert [structure(trace.graph(number)) for number in (1, 2)] == expected
+    leaves = [facts for facts in trace.graph(2).nodes.values() if facts["name"] == "w"]
+    assert sum(facts["grad_norm"] for facts in leaves) == pytest.approx((w.grad / 2).norm().item(), rel=1e-4)
+
+
 @pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
 @pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
 def test_nested_tensors(layout):
