@@ -56,9 +56,10 @@ PICTURES = (
     Picture(
         "resnet",
         "Where the gradient dies: a ResNet",
-        "One of sixteen blocks has lost its skip connection, and its last convolution begins at zero, as in many "
-        "recipes. The dark band is on what hands on nothing; grey and dotted is all that gets exactly zero from there "
-        "on.",
+        "One of sixteen blocks rounds what it hands on, as quantised networks do, but without an estimator that "
+        "lets the gradient through. The dark band is on the op that hands on nothing; grey and dotted is all that "
+        "gets exactly zero from there on. Each block begins as the identity, its last convolution at zero, as in "
+        "many recipes: nothing is wrong with those, since the skip connections lead around.",
         programs.resnet,
         {},
     ),

@@ -67,9 +67,11 @@ class Distance(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """A pre-activation residual block whose last convolution begins at zero, so that it begins as the identity."""
+    """A pre-activation residual block whose last convolution begins at zero, so that it begins as the identity.
 
-    def __init__(self, inputs: int, width: int, stride: int = 1, *, skip: bool = True) -> None:
+    One that is `quantised` rounds what it hands on: a staircase, whose derivative is zero."""
+
+    def __init__(self, inputs: int, width: int, stride: int = 1, *, quantised: bool = False) -> None:
         super().__init__()
         outputs = 4 * width
         self.norm1, self.norm2, self.norm3 = nn.BatchNorm2d(inputs), nn.BatchNorm2d(width), nn.BatchNorm2d(width)
@@ -78,19 +80,18 @@ class Bottleneck(nn.Module):
         self.conv3 = nn.Conv2d(width, outputs, 1, bias=False)
         nn.init.zeros_(self.conv3.weight)
         self.project = nn.Conv2d(inputs, outputs, 1, stride) if stride > 1 or inputs != outputs else None
-        self.skip = skip
+        self.quantised = quantised
 
     def forward(self, x: Tensor) -> Tensor:
         out = self.conv1(self.norm1(x).relu())
         out = self.conv2(self.norm2(out).relu())
         out = self.conv3(self.norm3(out).relu())
-        if not self.skip:
-            return out
-        return out + (x if self.project is None else self.project(x))
+        out = out + (x if self.project is None else self.project(x))
+        return torch.round(16 * out) / 16 if self.quantised else out
 
 
 class ResNet(nn.Module):
-    """The 3-4-6-3 blocks of ResNet-50, narrow; one block has lost its skip connection."""
+    """The 3-4-6-3 blocks of ResNet-50, narrow; one block is quantised."""
 
     def __init__(self, width: int = 8, broken: tuple[int, int] = (3, 3)) -> None:
         super().__init__()
@@ -102,7 +103,7 @@ class ResNet(nn.Module):
             layer = nn.Sequential()
             for block in range(blocks):
                 stride = 2 if stage > 1 and block == 0 else 1
-                layer.append(Bottleneck(inputs, inside, stride, skip=(stage, block) != broken))
+                layer.append(Bottleneck(inputs, inside, stride, quantised=(stage, block) == broken))
                 inputs = 4 * inside
             self.add_module(f"layer{stage}", layer)
         self.norm = nn.BatchNorm2d(inputs)

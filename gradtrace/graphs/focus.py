@@ -74,7 +74,10 @@ def _ways_down(graph: Graph, places: Iterable[int]) -> set[int]:
 
 
 def mark(graph: Graph, findings: Sequence[Finding]) -> Graph:
-    """A copy of `graph` whose nodes carry `findings`, the codes of what was found there (a tuple, empty for most)."""
+    """A copy of `graph` whose nodes carry `findings`, the codes of what was found there (a tuple, empty for most).
+
+    `graph.graph["told"]` holds the messages of those that have a place in the graph.
+    """
     result = copied(graph)
     add_marks(result, findings)
     return result
@@ -83,9 +86,14 @@ def mark(graph: Graph, findings: Sequence[Finding]) -> Graph:
 def add_marks(graph: Graph, findings: Sequence[Finding]) -> None:
     """What `mark` does, to `graph` itself."""
     codes: dict[int, list[str]] = {}
+    told = []
     for finding in findings:
-        for node in locate(graph, finding.where):
+        places = locate(graph, finding.where)
+        for node in places:
             codes.setdefault(node, []).append(finding.code)
+        if places:
+            told.append(f"{finding.code}: {finding.message}")
+    graph.graph["told"] = tuple(told)
     for node, facts in graph.nodes(data=True):
         facts["findings"] = tuple(dict.fromkeys((*facts.get("findings", ()), *codes.get(node, ()))))
 

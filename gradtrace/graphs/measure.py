@@ -32,8 +32,8 @@ def total(members: Iterable[Facts]) -> Facts:
         else:
             counts[facts.get("op") or "?"] += 1
     codes = dict.fromkeys(code for facts in members for code in facts.get("findings", ()))
-    onsets = [facts["onset"] for facts in members if facts.get("onset")]
-    sudden = [facts["onset_gain"] for facts in members if facts.get("onset_gain") is not None]
+    onset = worst(onsets) if (onsets := [facts["onset"] for facts in members if facts.get("onset")]) else None
+    begins = [facts["onset_gain"] for facts in members if onset and facts.get("onset") == onset]
     seconds = [facts["seconds"] for facts in members if facts.get("seconds") is not None]
     return {
         "nodes": sum(map(size, members)),
@@ -44,8 +44,8 @@ def total(members: Iterable[Facts]) -> Facts:
         "ops": dict(counts.most_common()),
         "health": worst(facts.get("health", "none") for facts in members),
         "findings": tuple(codes),
-        "onset": worst(onsets) if onsets else None,
-        "onset_gain": min(sudden, default=None),
+        "onset": onset,
+        "onset_gain": min((gain for gain in begins if gain is not None), default=None),
         "born": any(facts.get("born") for facts in members),
         **({"change": overall_change(facts["change"] for facts in members)} if "change" in members[0] else {}),
     }
@@ -112,6 +112,7 @@ def merge_edges(parts: Sequence[Facts]) -> Facts:
         "grad_norm": root_sum_square(part.get("grad_norm") for part in parts),
         "health": worst(part.get("health", "none") for part in parts),
         "use_of": first.get("use_of") if all(part.get("use_of") == first.get("use_of") for part in parts) else None,
+        **({"cut": first["cut"]} if all(part.get("cut") for part in parts) else {}),
         **({"change": overall_change(part["change"] for part in parts)} if "change" in first else {}),
         "count": sum(part.get("count", 1) for part in parts),
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+import re
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from functools import cached_property
 from typing import NamedTuple
 
@@ -15,15 +16,26 @@ SUDDEN = 1.0
 """Orders of magnitude in one op from which on the op itself is the place. Where no op on the way takes as much, the
 gradient fades little by little, and the place is but where it passes the border."""
 
+ALIKE = 3
+"""Modules in which one and the same op takes a gradient, before that counts as how they are made: faults come
+singly."""
+
 ILL = frozenset({"vanishing", "exploding", "zero", "nan"})
 
 _SUMS = ("Add", "Sub")
 """Ops that hand on their whole gradient to each of their inputs."""
 
+_ALIVE = frozenset({"ok", "vanishing", "exploding"})
+
 _JOINS = ("Cat", "Stack")
 """Ops that deal their gradient out, to each of their inputs its own part."""
 
-_FROM = {"vanishing": {"ok"}, "exploding": {"ok"}, "zero": {"ok"}, "nan": {"ok", "vanishing", "exploding"}}
+_FROM = {
+    "vanishing": {"ok", "exploding"},
+    "exploding": {"ok"},
+    "zero": {"ok", "exploding"},
+    "nan": {"ok", "vanishing", "exploding"},
+}
 """Healths before each illness. Between two others nothing begins: what fades further is zero in the end."""
 
 
@@ -49,7 +61,7 @@ def find_onsets(graph: Graph, level: float, ends: set[int], taken: set[int]) -> 
     crossings = list(_crossings(graph, healths, ends))
     if not crossings:
         return found
-    search = _Search(graph, healths, level, taken)
+    search = _Search(graph, healths, level, ends, taken)
     gradual: dict[int, Onset] = {}
     for source, target, facts in crossings:
         node, onset = search.onset(source, target, facts)
@@ -57,14 +69,15 @@ def find_onsets(graph: Graph, level: float, ends: set[int], taken: set[int]) -> 
             continue
         (gradual if node == target else found).setdefault(node, onset)
     last = _last_into_largest(search.order, search.parts, gradual)
-    return found if last is None else {last: gradual[last], **found}
+    sudden = _without_design(graph, found)
+    return sudden if last is None else {last: gradual[last], **sudden}
 
 
 class _Search:
     """A graph and what is asked of it at each place where an illness may begin."""
 
-    def __init__(self, graph: Graph, healths: Mapping[int, str], level: float, taken: set[int]) -> None:
-        self.graph, self.healths, self.level, self.taken = graph, healths, level, taken
+    def __init__(self, graph: Graph, healths: Mapping[int, str], level: float, ends: set[int], taken: set[int]) -> None:
+        self.graph, self.healths, self.level, self.ends, self.taken = graph, healths, level, ends, taken
         self.order = topological(graph)
         self.parts = _ill_parts(graph, healths)
         self._position = {node: at for at, node in enumerate(self.order)}
@@ -80,7 +93,7 @@ class _Search:
         step = slope.fall if health == "vanishing" else slope.rise
         if abs(step.decades) < SUDDEN:
             return target, Onset(health, None)
-        return step.node, Onset(health, 10.0**-step.decades)
+        return step.node, Onset(health, 10.0**step.after / self.graph.nodes[step.node]["grad_norm"])
 
     def excuses(self, node: int, target: int, onset: Onset) -> bool:
         """Whether what begins at `node` is no illness.
@@ -99,8 +112,18 @@ class _Search:
             return self._is_bypassed(node, self.parts[target])
         if onset.health == "vanishing":
             starves = not self.taken or _starves(self.graph, self.parts[target], self.taken)
-            return not starves or _is_residual(self.graph, self._position, node)
+            return not starves or _is_residual(self.graph, self._position, node) or self._hands_on(node)
         return False
+
+    def _hands_on(self, node: int) -> bool:
+        """Whether an op hands on its gradient along one way, and only little of it along another: one factor of a
+        product is small, and the other is none the worse. What starves for it is told by a finding about the op."""
+        facts = self.graph.nodes[node]
+        enough = (facts.get("grad_norm") or 0.0) / 10**SUDDEN
+        main = (edge for _, end, edge in self.graph.out_edges(node, data=True) if end not in self.ends)
+        return not facts.get("findings") and any(
+            edge["health"] == "ok" and (edge.get("grad_norm") or 0.0) >= enough for edge in main
+        )
 
     def _is_bypassed(self, node: int, part: set[int]) -> bool:
         """Whether what lies beyond a part gets its gradient all the same, around it, as by a skip connection that the
@@ -109,7 +132,7 @@ class _Search:
         Beside one that was concatenated, as in a U-Net, the branch was there to bring something of its own.
         """
         graph, healths = self.graph, self.healths
-        beyond = {end for at in part for end in graph.succ[at] if healths[end] == "ok" and graph.succ[end]}
+        beyond = {end for at in part for end in graph.succ[at] if healths[end] in _ALIVE and graph.succ[end]}
         forks = {self._dominators[end] for end in beyond} - {node}
         joined = any(fork is not None and op_name(graph.nodes[fork].get("op")) in _JOINS for fork in forks)
         return bool(beyond) and not (joined and _starves(graph, part, self.taken))
@@ -119,9 +142,32 @@ class _Search:
         return nearest_dominators(self.graph, self.order)
 
 
+def _without_design(graph: Graph, found: Mapping[int, Onset]) -> dict[int, Onset]:
+    """Without what an op does in `ALIKE` modules of one kind, unless a finding is about it: that the gradient came well
+    to the last of them shows that a way leads around, and what all have in common was made so."""
+    kinds: dict[int, Hashable] = {node: _kind(graph.nodes[node]) for node in found if found[node].health == "vanishing"}
+    modules: dict[Hashable, set[str]] = {}
+    for node, kind in kinds.items():
+        modules.setdefault(kind, set()).add(graph.nodes[node].get("module") or "")
+    return {
+        node: onset
+        for node, onset in found.items()
+        if node not in kinds or len(modules[kinds[node]]) < ALIKE or graph.nodes[node].get("findings")
+    }
+
+
+def _kind(facts: Facts) -> Hashable:
+    """Op and module, whichever of its equals that is."""
+    return facts.get("op"), re.sub(r"\d+", "#", facts.get("module") or "")
+
+
 def _last_into_largest(order: list[int], parts: Mapping[int, set[int]], entries: Collection[int]) -> int | None:
-    """Of nodes through which one enters ill parts, the last in `order` that leads into the largest part."""
-    largest = max((parts[entry] for entry in entries), key=len, default=set())
+    """Of nodes through which one enters ill parts, the last in `order` that leads into the largest part; None where
+    `ALIKE` parts are about as large, as side branches in each of many layers are."""
+    entered = {id(parts[entry]): parts[entry] for entry in entries}.values()
+    largest = max(entered, key=len, default=set())
+    if sum(2 * len(part) >= len(largest) for part in entered) >= ALIKE:
+        return None
     return next((node for node in reversed(order) if node in entries and node in largest), None)
 
 

@@ -139,7 +139,7 @@ def _ops_facts(graph: Graph, members: list[int]) -> Facts:
     return summed | {
         "op": None,
         "kind": "ops",
-        "name": _modules(parts) or _names(summed["ops"]),
+        "name": _modules(parts) or _names(parts),
         "module": first.get("module") if all(part.get("module") == first.get("module") for part in parts) else None,
         "scope": first.get("scope"),
         "source": first.get("source") if all(part.get("source") == first.get("source") for part in parts) else None,
@@ -156,7 +156,12 @@ def _modules(parts: list[Facts]) -> str | None:
     return f"{names[0]} \u2026 {names[-1]}" if len(names) > 1 else names[0] if names else None
 
 
-def _names(counts: Mapping[str, int]) -> str:
-    """The commonest ops of a group."""
-    names = [op_name(op) for op in counts]
+def _names(parts: list[Facts]) -> str:
+    """The parameters of a group, and its commonest ops."""
+    leaves = [part["name"] for part in parts if part.get("kind") in LEAVES and part.get("name")]
+    counts: Counter[str] = Counter()
+    for part in parts:
+        if part.get("kind") not in LEAVES:
+            counts.update({op_name(op): number for op, number in part.get("ops", {part.get("op"): 1}).items()})
+    names = [*leaves, *(name for name, _ in counts.most_common())]
     return ", ".join(names[:3]) + (", \u2026" if len(names) > 3 else "")

@@ -133,6 +133,67 @@ def test_a_branch_that_is_weak_beside_what_it_is_added_to_is_well(merge, told):
     assert set(onsets(recording, recording.op("Sum", x, shape=()))) == told
 
 
+@pytest.mark.parametrize("gain", [0.0, 1e-10])
+def test_an_illness_may_begin_where_the_gradient_has_exploded(gain):
+    """A loss that amplifies in front of a gate that is shut, as with log(1 - D(G(z)))."""
+    recording = tape.Tape()
+    x = recording.linear(recording.input("x", 4), "body")
+    for _ in range(8):
+        x = recording.linear(x, "body")
+    x = recording.linear(recording.op("Tanh", x, gain=gain), "head")
+    x = recording.op("Pow", x, gain=1e5)
+    for _ in range(8):
+        x = recording.op("Late", x)
+    assert set(onsets(recording, x)) == {"TanhBackward0"}
+
+
+def gated(layers, shut, steps=1):
+    """Residual layers with a gate beside the way through each; those of `shut` hand next to nothing to their gates, and
+    lose it in so many steps."""
+    recording = tape.Tape()
+    x = recording.linear(recording.input("x", 4), "stem")
+    for at in range(layers):
+        here = {"module": f"layers.{at}"}
+        gate = recording.op("Sigmoid", recording.linear(x, f"layers.{at}.gate"), **here)
+        for _ in range(steps):
+            gate = recording.op("Scale", gate, gain=1e-5 ** (1 / steps) if at in shut else 1.0, **here)
+        x = recording.op("Mul", recording.op("Mix", x, recording.linear(x, f"layers.{at}.value"), **here), gate, **here)
+    root = recording.op("Sum", recording.linear(x, "head"), shape=())
+    return to_networkx(recording.snapshot(root))
+
+
+@pytest.mark.parametrize("steps", [1, 8])
+def test_what_all_layers_have_in_common_was_made_so(steps):
+    def told(graph):
+        return [facts["module"] for facts in with_health(graph).nodes.values() if facts.get("onset")]
+
+    assert told(gated(4, {2}, steps)) == ["layers.2"]
+    graph = gated(4, range(4), steps)
+    assert told(graph) == []
+    graph = gated(4, range(4))
+    for facts in graph.nodes.values():
+        facts["findings"] = ("GT101",) if (facts["op"], facts["module"]) == ("ScaleBackward0", "layers.1") else ()
+    assert told(graph) == ["layers.1"]
+
+
+def test_a_product_whose_one_factor_is_small_hands_on_along_the_other():
+    recording = tape.Tape()
+    state = recording.linear(recording.input("x", 4), "stem")
+    decay = recording.linear(recording.input("y", 4), "decay")
+    for _ in range(8):
+        state = recording.op("Mul", state, decay)
+    graph = to_networkx(recording.snapshot(recording.op("Sum", recording.linear(state, "head"), shape=())))
+    products = [node for node, op in graph.nodes(data="op") if op == "MulBackward0"]
+    (gate,) = set.intersection(*(set(graph.successors(node)) for node in products))
+    for node in products:
+        graph.edges[node, gate, next(iter(graph[node][gate]))]["grad_norm"] = 1e-6
+    graph.nodes[gate]["grad_norm"] = 3e-6
+    assert not any(dict(with_health(graph).nodes(data="onset")).values())
+    for node in products:
+        graph.nodes[node]["findings"] = ("GT101",)
+    assert any(dict(with_health(graph).nodes(data="onset")).values())
+
+
 def unet(merge, *, dead, size=4):
     """Three levels; the way up from one of them hands on nothing."""
     recording = tape.Tape()

@@ -7,7 +7,15 @@ import torch
 from torch import nn
 
 import gradtrace
+from gradtrace.renderers.drawing.verdict import verdict
+from gradtrace.renderers.drawing.view import View
 from gradtrace.renderers.recovered import find_recovered
+
+
+def heading(trace):
+    """What the picture of the first backward says above it."""
+    recovered = find_recovered(trace.recording(), 1)
+    return verdict(View(recovered=recovered).shown(trace.graph(1)))
 
 
 def trained(head, steps=12):
@@ -28,6 +36,8 @@ def trained(head, steps=12):
 def test_a_layer_that_begins_at_zero_ends_a_gradient_only_where_it_stays_so(head, steps, told):
     trace = trained(head, steps)
     assert ("ends here: exactly 0 from here on" in trace.draw(1)) is told
+    passing = "At this backward alone the gradient ends in 2: later ones get through"
+    assert any(line.text == passing for line in heading(trace)) is not told
     assert ("0.weight" in find_recovered(trace.recording(), 1)) is not told
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import xml.etree.ElementTree as ET
 
@@ -64,6 +65,18 @@ def test_other_colours_are_about_something_else():
 )
 def test_each_illness_has_its_words(make, says):
     assert says in written(to_networkx(make()))
+
+
+def test_where_no_place_is_to_be_seen_the_findings_speak():
+    """A gradient may starve at a thousandth of a percent of what the parameter would need, and pass for well."""
+    graph = to_networkx(tape.transformer(4, lambda _: 0.9))
+    finding = Finding("GT101", "vanishing-gradient", "error", "next to no gradient reaches it", Where("head.weight"))
+    elsewhere = dataclasses.replace(finding, message="of another graph", where=Where("tail.weight"))
+    said = written(graph, findings=[finding, elsewhere])
+    assert "GT101: next to no gradient reaches it" in said
+    assert "of another graph" not in said
+    dead = to_networkx(tape.transformer(24, lambda at: 1e-7 if at == 7 else 0.9))
+    assert "next to no gradient" not in written(dead, findings=[finding])
 
 
 def test_many_places_are_counted():

@@ -189,8 +189,8 @@ def _gain(facts: Facts) -> str:
 
 
 def share_text(graph: Graph, target: int, facts: Facts) -> str | None:
-    """What one use of a shared parameter brings it; None for any other edge, and where it was not measured."""
+    """What one use of a shared parameter brings it; None for any other edge, and where that is no number."""
     name, norm = facts.get("use_of"), facts.get("grad_norm")
-    if name is None or norm is None:
+    if name is None or norm is None or not math.isfinite(norm):
         return None
     return f" {numbers.norm(norm)}" if graph.nodes[target].get("name") == name else f" {name} {numbers.norm(norm)}"

@@ -12,9 +12,9 @@ def title(facts: Facts, frame: str = "") -> str:
     if facts.get("kind") in LEAVES or facts.get("kind") == "module":
         name = str(facts.get("name") or facts.get("module") or op_name(facts.get("op")))
         return relative(name, frame) if facts.get("kind") in LEAVES else relative(module_title(facts, name), frame)
-    if facts.get("kind") in ("ops", "unreached"):
-        return str(facts["name"])
-    return op_name(facts.get("op"))
+    if facts.get("kind") in ("ops", "unreached") or not facts.get("op"):
+        return str(facts.get("name") or op_name(facts.get("op")))
+    return op_name(facts["op"])
 
 
 def module_title(facts: Facts, name: str) -> str:

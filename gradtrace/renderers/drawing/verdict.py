@@ -37,13 +37,24 @@ _GRADUAL = {
 
 
 def verdict(graph: Graph) -> list[Line]:
-    """Where the gradient falls ill, from the most telling place on; nothing where it is well."""
-    born = [Line("nan", message) for message in graph.graph.get("born", ())]
+    """Where the gradient falls ill, from the most telling place on; where it does not, what findings say of the
+    graph."""
+    born = [Line("nan", message[:1].upper() + message[1:]) for message in graph.graph.get("born", ())]
     cut = [Line(CUT, _cut(facts)) for facts in graph.nodes.values() if facts.get("kind") == "unreached"]
     ill = sorted((facts for facts in graph.nodes.values() if _is_told(facts)), key=_rank)
     lines = [*born, *cut, *(Line(facts["onset"], _sentence(facts)) for facts in ill)]
+    lines = lines or [Line(CUT, message) for message in graph.graph.get("told", ())]
     more = len(lines) - NAMED
-    return lines[:NAMED] + [Line(line.health, _more(more)) for line in lines[NAMED : NAMED + 1]]
+    lines = lines[:NAMED] + [Line(line.health, _more(more)) for line in lines[NAMED : NAMED + 1]]
+    return [*lines, *_passing(graph.graph.get("passing", ()))]
+
+
+def _passing(places: tuple[str, ...]) -> list[Line]:
+    """What is no illness, but is to be seen in the picture and would be taken for one."""
+    if not places:
+        return []
+    named = places[0] if len(places) == 1 else f"{places[0]} and {numbers.plural(len(places) - 1, 'more place')}"
+    return [Line("none", f"At this backward alone the gradient ends in {named}: later ones get through")]
 
 
 def _is_told(facts: Facts) -> bool:
