@@ -62,11 +62,12 @@ class Trace:
         found = self.recordings
         if rank is None:
             return found[0]
-        for position, recording in enumerate(found):
-            own = recording.meta.get("rank")
-            if rank == (position if own is None else own):
-                return recording
-        raise GradtraceError(f"{self.path} has no rank {rank} (it has {len(found)})")
+        own = (recording.meta.get("rank") for recording in found)
+        known = {position if number is None else number: position for position, number in enumerate(own)}
+        if rank not in known:
+            has = ", ".join(map(str, known))
+            raise GradtraceError(f"{self.path} has no rank {rank}; choose one of {has}")
+        return found[known[rank]]
 
     @property
     def backwards(self) -> int:

@@ -154,7 +154,7 @@ def test_ranks(tmp_path, write_trace):
     assert [recording.meta["rank"] for recording in trace.recordings] == [3, 5]
     assert trace.gradients()[0, 0] == 3
     assert trace.gradients(rank=5)[0, 0] == 5
-    with pytest.raises(GradtraceError, match=r"has no rank 4 \(it has 2\)"):
+    with pytest.raises(GradtraceError, match="has no rank 4; choose one of 3, 5"):
         trace.graph(rank=4)
 
 

@@ -24,7 +24,8 @@ FORMATS = (
     "model_explorer",
     "model_explorer_data",
 )
-_BINARY = ("png", "pdf")
+_NOT_TO_READ = ("svg", "png", "pdf", "html")
+"""Formats that nobody wants on a terminal."""
 
 
 def _depth(value: str) -> str | int:
@@ -83,7 +84,7 @@ def command(
 ) -> None:
     """Draw the autograd graph behind a backward of TRACE, with the gradients that flowed through it.
 
-    Without -o the document goes to standard output.
+    Without -o the document goes to standard output, which a picture or a page wants to be a pipe.
     """
     from gradtrace.recorded import load
     from gradtrace.renderers.graph import choose_format
@@ -91,8 +92,8 @@ def command(
     to_stdout = out is None or str(out) == "-"
     options["modules"] = None if modules is None else [name.strip() for name in modules.split(",")]
     kind = choose_format("graph.svg" if to_stdout else out, format)
-    if to_stdout and kind in _BINARY and sys.stdout.isatty():
-        raise click.UsageError(f"a {kind} does not go to a terminal; name a file with -o", click.get_current_context())
+    if to_stdout and kind in _NOT_TO_READ and sys.stdout.isatty():
+        raise click.UsageError(f"{kind} does not go to a terminal; name a file: -o graph.{kind}")
     with load(trace) as recorded:
         document = recorded.draw(backward, format=kind, **options)
     write(document, out)

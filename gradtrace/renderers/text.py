@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _WIDE = 100
 """Columns from which on there is room for the type and a long sparkline."""
+_FIRST_TO_GO = ("type", "update/weight", "gain", "values", "dead", "over time")
+"""Columns of the table that a terminal may be too narrow for."""
+_NAME, _BETWEEN = 24, 2
+"""Room that the name of a layer has at least, longer ones being folded; and room between two columns."""
 _WIDE_SPARKLINE, _NARROW_SPARKLINE = 20, 10
 
 ROWS = 40
@@ -164,18 +168,29 @@ def _table(layers: Sequence[Layer], width: int) -> Table:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     rows = [_cells(layer, sparkline_width=_WIDE_SPARKLINE if width >= _WIDE else _NARROW_SPARKLINE) for layer in layers]
-    absent = {"type"} if width < _WIDE else set()
-    if not any(layer.units for layer in layers):
-        absent.add("dead")
-    for title in rows[0]:
+    titles = _titles(rows, width)
+    for title in titles:
         if title == "layer":
             table.add_column(title, overflow="fold", min_width=12)
-        elif title not in absent:
+        else:
             table.add_column(title, justify="left" if title in ("type", "over time") else "right", no_wrap=True)
     for layer, cells in zip(layers, rows, strict=True):
-        shown = (cell for title, cell in cells.items() if title not in absent)
-        table.add_row(*shown, style=_STATES.get(layer.state))
+        table.add_row(*(cells[title] for title in titles), style=_STATES.get(layer.state))
     return table
+
+
+def _titles(rows: Sequence[Mapping[str, str]], width: int) -> list[str]:
+    """The columns that there is room for, the layer and its gradient always among them."""
+    wide = {title: max(map(len, (title, *(cells[title] for cells in rows)))) for title in rows[0]}
+    wide["layer"] = min(wide["layer"], _NAME)
+    if width < _WIDE:
+        del wide["type"]
+    if all(cells["dead"] == "-" for cells in rows):
+        del wide["dead"]
+    for title in _FIRST_TO_GO:
+        if sum(wide.values()) + _BETWEEN * (len(wide) - 1) > width:
+            wide.pop(title, None)
+    return list(wide)
 
 
 def _cells(layer: Layer, *, sparkline_width: int) -> dict[str, str]:

@@ -10,6 +10,8 @@ import json
 import os
 import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -240,6 +242,28 @@ def test_rule_lists_and_explains_every_code(gradtrace_command):
 def test_no_escapes_in_a_pipe(gradtrace_process, healthy_trace, variables):
     for args in (["show", healthy_trace.name], ["rule", "GT101"], ["rule"]):
         assert "\x1b" not in gradtrace_process(*args, env={**os.environ, **variables}).stdout
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_a_narrow_terminal_keeps_layer_and_gradient(gradtrace_process, healthy_trace, columns):
+    done = gradtrace_process("show", healthy_trace.name, env={**os.environ, "COLUMNS": str(columns)})
+    header, *rows = done.stdout.splitlines()[-3:]
+    assert header.split()[:1] == ["layer"]
+    assert "gradient" in header
+    assert [row.split()[0] for row in rows] == ["encoder", "decoder"]
+    assert not any("\N{HORIZONTAL ELLIPSIS}" in row or len(row) > columns for row in (header, *rows))
+
+
+@pytest.mark.parametrize("format", ["svg", "png", "html"])
+def test_a_picture_does_not_go_to_a_terminal(healthy_trace, format):
+    pty = pytest.importorskip("pty", reason="there are terminals of this kind on POSIX systems only")
+    ours, its = pty.openpty()
+    command = [sys.executable, "-m", "gradtrace", "render", str(healthy_trace), "--format", format]
+    done = subprocess.run(command, stdout=its, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(its)
+    os.close(ours)
+    assert done.returncode == 2
+    assert f"{format} does not go to a terminal; name a file: -o graph.{format}" in done.stderr
 
 
 def test_terminal_without_unicode(gradtrace_process, healthy_trace):

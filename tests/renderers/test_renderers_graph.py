@@ -82,8 +82,8 @@ def test_every_format_is_written(format, tmp_path):
         ("g.json", b'{"gradtrace"'),
         ("g.graphml", b"<?xml"),
         ("g.gexf", b"<?xml"),
-        ("g.mmd", b"%% backward 1"),
-        ("g.mermaid", b"%% backward 1"),
+        ("g.mmd", b'---\ntitle: "Backward 1"\n---\n%% loss'),
+        ("g.mermaid", b'---\ntitle: "Backward 1"\n---\n%% loss'),
         ("g.html", b"<!DOCTYPE html>"),
         ("g.HTM", b"<!DOCTYPE html>"),
     ],
@@ -170,7 +170,10 @@ def test_hostile_names_break_no_format(format):
         assert "<script" not in document
     if format == "mermaid":
         label = re.compile(r'"[^"<>\[\]{}|\\]*(<br/>[^"<>\[\]{}|\\]*)?"')
-        for line in document.splitlines():
+        opening, title, closing, *lines = document.splitlines()
+        assert opening == closing == "---"
+        assert json.loads(title.removeprefix("title: "))
+        for line in lines:
             assert re.fullmatch(
                 r" *(n\d+\W+|subgraph \w+\[|n\d+ -->.*|flowchart TB|end|%%.*|linkStyle.*|classDef.*)(\W|:::\w+)*",
                 label.sub("", line),

@@ -50,6 +50,11 @@ def test_a_fall_that_is_no_death_is_called_a_fall():
     assert "The gradient falls to 1.0e-2 of itself in Addmm of layers.7 (Linear" in said
 
 
+def test_mermaid_has_the_place_in_its_title():
+    title = render_graph(dying(), format="mermaid").splitlines()[1]
+    assert title.startswith('title: "Backward 1: The gradient dies in Add of encoder.layers.7 (Block, model.py:')
+
+
 def test_other_colours_are_about_something_else():
     said = written(dying(), color="time")
     assert "dies" not in said

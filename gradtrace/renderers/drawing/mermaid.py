@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 from gradtrace.graphs.health import with_health
@@ -9,10 +10,11 @@ from gradtrace.graphs.types import Facts, Graph
 from gradtrace.graphs.unreached import CUT
 from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.clusters import Cluster, clusters
-from gradtrace.renderers.drawing.escape import mermaid
+from gradtrace.renderers.drawing.escape import mermaid, plain
 from gradtrace.renderers.drawing.labels import onset_text
-from gradtrace.renderers.drawing.legend import subtitle
+from gradtrace.renderers.drawing.legend import heading_text, subtitle
 from gradtrace.renderers.drawing.names import relative, title
+from gradtrace.renderers.drawing.verdict import verdict
 
 _BRACKETS = {"parameter": ("([", "])"), "input": ("([", "])"), "module": ("[[", "]]"), "ops": ("[[", "]]")}
 
@@ -23,7 +25,8 @@ def to_mermaid(graph: Graph, rankdir: str = "TB") -> str:
 
 
 def _lines(graph: Graph, rankdir: str) -> Iterator[str]:
-    yield f"%% backward {graph.graph.get('backward')}: {mermaid(subtitle(graph))}"
+    yield from _front_matter(graph)
+    yield f"%% {plain(subtitle(graph))}"
     yield f"flowchart {rankdir}"
     yield from _cluster_lines(graph, clusters(graph), 1)
     styles = []
@@ -37,6 +40,14 @@ def _lines(graph: Graph, rankdir: str) -> Iterator[str]:
     yield f"  classDef root fill:{palette.ROOT},stroke:{palette.ROOT_LINE},color:{palette.INK}"
     for health, mark in palette.HEALTH.items():
         yield f"  classDef {health} fill:{mark.tint},stroke:{mark.line},color:{palette.INK}"
+
+
+def _front_matter(graph: Graph) -> Iterator[str]:
+    """The title: which backward, and the first line of the verdict. YAML takes any JSON string."""
+    said = [plain(line.text) for line in verdict(graph)[:1]]
+    yield "---"
+    yield f"title: {json.dumps(': '.join([plain(heading_text(graph)), *said]))}"
+    yield "---"
 
 
 def _cluster_lines(graph: Graph, frame: Cluster, depth: int) -> Iterator[str]:
