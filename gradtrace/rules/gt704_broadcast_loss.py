@@ -29,6 +29,8 @@ _OVER_PAIRS = ("LogSoftmax", "Logsumexp", "Logcumsumexp")
 """Ops that compare the pairs of a row with each other: rankings, contrasts, attention."""
 
 _REDUCTIONS = ("Mean", "Sum")
+_DISTANCES = ("Pow", "Square", "Abs")
+_SCALINGS = ("Neg", "Mul", "Div")
 _MEANT = ("Unsqueeze",)
 """Ops that add the axis on purpose: a matrix of pairs."""
 
@@ -50,8 +52,8 @@ class BroadcastLoss(Rule):
         " loss stops at their variance.",
         example="prediction = model(x)                # (64, 1)\nloss = ((prediction - y) ** 2).mean() # y is (64,)",
         fix="Bring both to one shape: `prediction.squeeze(1)` or `y.unsqueeze(1)`.",
-        silent="Pairs that are meant: distances, contrastive losses and scores against themselves, or what is "
-        "unsqueezed or meets another table of pairs; weights that are a table of pairs themselves.",
+        silent="Pairs that are meant: distances, kernels of them, contrastive losses and scores against themselves, or "
+        "what is unsqueezed or meets another table of pairs; weights that are a table of pairs themselves.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -82,7 +84,7 @@ def _hits(run: Run) -> Iterator[Hit]:
             inner = _broadcast_operand(layout, place)
             inner = _prediction_against_another(layout, place) if inner is None else inner
             loss = _loss_of(layout, place) if inner is not None else None
-            if inner is not None and loss is not None and loss not in losses:
+            if inner is not None and loss is not None and loss not in losses and not _is_kernel(layout, place):
                 losses.add(loss)
                 yield snapshot, layout, place, inner
 
@@ -152,6 +154,25 @@ def _has_a_table(node: Node) -> bool:
     """Whether an operand that the op saved is (N, N) itself: a kernel or a mask of pairs, not a broadcast target."""
     saved = (node.attributes or {}).get("saved") or {}
     return any(tuple(shape) == node.shape for shape in saved.values())
+
+
+def _is_kernel(layout: Layout, place: int) -> bool:
+    """Whether the differences go, squared or absolute, into an exponential of which no logarithm is taken: a Gaussian
+    or Laplacian kernel compares all with all (the maximum mean discrepancy, say), a likelihood does not."""
+    distance = _above(layout, place, _DISTANCES, through=_SCALINGS)
+    kernel = None if distance is None else _above(layout, distance, ("Exp",), through=_SCALINGS)
+    return kernel is not None and _above(layout, kernel, ("Log",), through=_ELEMENTWISE) is None
+
+
+def _above(layout: Layout, place: int, wanted: tuple[str, ...], *, through: tuple[str, ...]) -> int | None:
+    """The first op of these kinds that the value goes into."""
+    return layout.nearest(
+        place,
+        wanted=lambda node: node.op.startswith(wanted),
+        through=lambda node: node.op.startswith(through),
+        hops=_HOPS,
+        up=True,
+    )
 
 
 def _loss_of(layout: Layout, place: int) -> int | None:

@@ -225,6 +225,16 @@ def test_pairs_that_are_compared_with_each_other_are_meant(over_pairs: str):
     assert not found(with_graph(tape))
 
 
+@pytest.mark.parametrize(("then", "alarms"), [([], 0), (["LogBackward0"], 1)], ids=["kernel", "likelihood"])
+def test_a_kernel_of_differences_compares_all_with_all(then: list[str], alarms: int):
+    tape = Tape()
+    tip = tape.op("MeanBackward0", shape=())
+    for op in (*then, "ExpBackward0", "NegBackward0", "PowBackward0", "SubBackward0"):
+        tip = tape.op(op, tip, shape=(64, 64))
+    tape.leaf("layers.2.weight", tape.op("AddmmBackward0", tip, shape=(64, 1)))
+    assert len(found(with_graph(tape), "GT704")) == alarms
+
+
 def test_mse_loss_expands_by_itself():
     tape = Tape()
     expand = tape.op("ExpandBackward0", tape.op("MseLossBackward0", shape=(), source=at(30)), shape=(64, 64))
