@@ -17,20 +17,22 @@ def nearest_dominators(graph: Graph, order: Sequence[int]) -> dict[int, int | No
     found: dict[int, int | None] = {}
     for node in order:
         before = [source for source in graph.pred[node] if source in found]
-        shared: int | None = before[0] if before else None
-        for source in before[1:]:
-            shared = _nearest_shared(shared, source, found, position)
-        found[node] = shared
+        found[node] = _nearest_shared(before, found, position) if before else None
     return found
 
 
-def _nearest_shared(
-    left: int | None, right: int | None, found: dict[int, int | None], position: dict[int, int]
-) -> int | None:
-    """The last node that lies on every way to both; each is its own."""
-    while left != right and left is not None and right is not None:
-        if position[left] > position[right]:
-            left = found[left]
-        else:
-            right = found[right]
-    return left if left == right else None
+def _nearest_shared(nodes: Sequence[int], found: dict[int, int | None], position: dict[int, int]) -> int | None:
+    """The last node that lies on every way to each of `nodes`, which count as lying on the way to themselves."""
+    shared: int | None = nodes[0]
+    seen: set[int] = set()  # their ways lead through `shared`: a tensor of many uses is not climbed from each anew
+    for node in nodes[1:]:
+        at: int | None = node
+        while at != shared and at is not None and shared is not None and at not in seen:
+            if position[shared] > position[at]:
+                shared = found[shared]
+            else:
+                seen.add(at)
+                at = found[at]
+        if at is None:
+            return None
+    return shared
