@@ -21,7 +21,8 @@ class ClippingDominates(Rule):
         meaning="The gradient norm is far above the clipping limit at almost every step: the limit sets the "
         "length of every update, and only the direction is the gradient's.",
         recognised="Of 30 clip calls of a line or more, over 90 % cut, and norm / limit has a median above 10 (100 "
-        "where the optimizers are of Adam's kind), in the last half too.",
+        "where the optimizers are of Adam's kind), in the last half too. Of 10 calls or more, the same at 100 times "
+        "as much.",
         matters="The effective learning rate is the real one divided by norm / limit, and changes with it; "
         "schedules do nothing of what they say, and a broken batch looks like any other.",
         example="loss.backward()                              # norm is about 50\n"
@@ -39,10 +40,11 @@ class ClippingDominates(Rule):
         adaptive = _is_adaptive(run)
         bar = limits.adaptive_factor if adaptive else limits.factor
         for call, records, ratio in (*_norm_calls(run), *_value_calls(run)):
-            if len(ratio) < max(limits.events, 1):  # norms that are not finite tell nothing
+            if len(ratio) < max(limits.few_events, 1):  # norms that are not finite tell nothing
                 continue
+            needed = bar if len(ratio) >= limits.events else limits.far * bar
             cut, late = float((ratio > 1).mean()), float(np.median(ratio[len(ratio) // 2 :]))
-            if cut >= limits.share and min(late, np.median(ratio)) > bar:
+            if cut >= limits.share and min(late, np.median(ratio)) > needed:
                 yield _draft(run, call, records, ratio, adaptive=adaptive)
 
 

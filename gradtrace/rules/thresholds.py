@@ -108,6 +108,10 @@ class Clipping:
     """Limits from here on are the custom, whatever the scale of the loss; a smaller one was somebody's choice."""
     events: int = 30
     """Calls to judge by; the first steps of training are often clipped hard."""
+    few_events: int = 10
+    """Enough where the size is `far` times over what the other thresholds ask for: the norm of a run falls by two
+    decades, three at most, so the first steps are no exception there."""
+    far: float = 100.0
 
 
 @dataclass(frozen=True)

@@ -436,6 +436,11 @@ def test_a_norm_left_on_the_device_is_read_from_the_recorded_gradients():
     assert only(recording, "GT105").evidence["median_size_over_limit"] == pytest.approx(500 * 6**0.5, rel=1e-3)
 
 
+def test_a_few_calls_are_enough_where_the_limit_is_out_of_all_proportion():
+    assert only(clipped(50.0, 0.01, 12), "GT105").count == 12
+    assert not found(clipped(50.0, 0.01, 9), "GT105")
+
+
 @pytest.mark.parametrize(("size", "count"), [(5.0, 40), (50.0, 20)])
 def test_everyday_clipping_is_healthy(size: float, count: int):
     assert not found(clipped(size, 1.0, count))
