@@ -35,6 +35,10 @@ class Source(NamedTuple):
 _MEASURED = ("float16", "float32", "float64", "bfloat16", "complex")
 
 
+NAMELESS = "leaf"
+"""Name of a leaf that no module, variable, list or dictionary in sight holds."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parameter:
     """A leaf tensor whose gradient is recorded; column `id` of every statistic.

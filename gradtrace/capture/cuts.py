@@ -42,6 +42,9 @@ _ALIASES = {"data", "detach"}
 _MOVES = torch.nn.Module._apply.__code__
 """Assigns `.data` when a module is moved or cast: every parameter takes over its own value."""
 
+_COPIES = torch.nn.Parameter.__deepcopy__.__code__
+"""Reads `.data` for `copy.deepcopy`."""
+
 _SHAPE_ONLY = {
     "zeros_like", "ones_like", "empty_like", "rand_like", "randn_like", "randint_like", "full_like",
     "new_zeros", "new_ones", "new_empty", "new_full",
@@ -222,9 +225,9 @@ class CutTracker:
 
     def _called_as(self, seen: Seen) -> str:
         """The call as the user's line makes it: where a library switched gradients off inside, its function's name."""
-        if torch.is_grad_enabled():
-            return seen.name
         frame = seen.frame
+        if torch.is_grad_enabled():
+            return "deepcopy" if frame.f_code is _COPIES else seen.name
         user = self._sites.user_frame(frame)
         if frame is user:  # in the `forward` of a custom Function, say
             return seen.name

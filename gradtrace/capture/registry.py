@@ -130,7 +130,7 @@ class Registry:
             if found is not None:
                 return found
         kind = "parameter" if isinstance(tensor, nn.Parameter) else "input"
-        name = variable_name(frame, tensor) or "leaf"
+        name = variable_name(frame, tensor) or model.NAMELESS
         known = self._loose.get((name, tuple(tensor.shape)))
         if known is not None and self._is_free(known, kind):
             if self._numbers.get(self._leaves[known].identity) == known:

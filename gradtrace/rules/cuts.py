@@ -14,6 +14,7 @@ _REMEDIES = {
     "data": "use the tensor itself instead of its .data",
     "data=": "assigning .data copies values alone: call the module with the computed weights, by "
     "torch.func.functional_call",
+    "deepcopy": "a copy has no history: compute with the weights themselves, by torch.func.functional_call",
     "item": "keep the tensor in the loss; item() is for printing",
     "tolist": "stay with tensors until the loss is made",
     "numpy": "write this step with torch operations",
@@ -45,11 +46,16 @@ class Cut:
     made: set[int] = field(default_factory=set)
     """The leaves that its value became: `nn.Parameter(value)`, `requires_grad_()` on it."""
     count: int = 0
+    backwards: set[int] = field(default_factory=set)
 
-    def weight(self, leaves: set[int]) -> tuple[bool, bool, int]:
-        """How well the cut explains that these leaves get nothing; the largest explains best."""
+    def weight(self, leaves: set[int]) -> tuple[bool, bool, bool, int]:
+        """How well the cut explains that these leaves get nothing; the largest explains best.
+
+        What stands behind one backward alone, as a copy taken at the start does, is no reason why all the others bring
+        nothing.
+        """
         covered = self.upstream & leaves
-        return self.reaches_loss and bool(covered), bool(self.stepped & leaves), len(covered)
+        return self.reaches_loss and bool(covered), len(self.backwards) > 1, bool(self.stepped & leaves), len(covered)
 
 
 def find_cuts(run: Run) -> list[Cut]:
@@ -65,6 +71,7 @@ def find_cuts(run: Run) -> list[Cut]:
         cut.upstream.update(facts["parameters"])
         cut.made.update(facts.get("made", ()))
         cut.count += facts.get("count", 1)
+        cut.backwards.add(event.backward)
         for leaf in facts["parameters"]:
             if any(event.backward in stepped[owner.id] for owner in run.owners.get(leaf, ())):
                 cut.stepped.add(leaf)

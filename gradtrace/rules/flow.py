@@ -205,7 +205,7 @@ class Flow:
 
     def killers(self, leaf: str) -> list[Node]:
         """The ops that were reached by a gradient and passed on exactly zero towards a leaf whose gradient is zero."""
-        start = self.layout.leaves.get(leaf)
+        start = self.layout.leaves.get(leaf, self.layout.inputs.get(leaf))
         if start is None:
             return []
         found, stack, seen = [], [start], {start}

@@ -100,6 +100,7 @@ class NoGradient(Rule):
                 "reaches_loss": cut.reaches_loss,
                 "cut_calls": cut.count,
                 "made": run.names(sorted(cut.made)),
+                "trained_parameters": sum(bool(run.ever_got[leaf]) for leaf in run.owners),
             },
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gradtrace.model import Node, Where
+from gradtrace.model import LoopKind, Node, Parameter, Where
 from gradtrace.rules.arrays import Mask
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.flow import FADED
@@ -70,7 +70,14 @@ class ZeroGradient(Rule):
 
 
 def _always_zero(run: Run) -> list[int]:
-    return [leaf.id for leaf in run.parameters if run.peak[leaf.id] == 0]
+    return [leaf.id for leaf in (*run.parameters, *_moved_by_hand(run)) if run.peak[leaf.id] == 0]
+
+
+def _moved_by_hand(run: Run) -> list[Parameter]:
+    """The plain tensors that want a gradient, in a program that moves its weights without any optimizer."""
+    if run.recording.optimizers or len(run.protocol.rows(LoopKind.MOVED)) < run.thresholds.zero.steps:
+        return []
+    return [leaf for leaf in run.leaves if leaf.kind == "input" and leaf.requires_grad and leaf.is_measured]
 
 
 def _has_faded(culprit: Node | None) -> bool:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from gradtrace.model import LoopKind, Optimizer, Where
+from gradtrace.model import NAMELESS, LoopKind, Optimizer, Source, StepFlag, Where
 from gradtrace.rules import reach
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.run import Run
-from gradtrace.rules.wording import common_module, counted, listed
+from gradtrace.rules.wording import at_line, common_module, counted, listed
 
 _STRANGER_FACTOR = 10
 """A model no part of which is optimized may just be waiting for its turn (a generator behind five critic steps): it
@@ -24,7 +24,7 @@ class ParameterNotOptimized(Rule):
         meaning="Backward computes a gradient for the parameter, but no optimizer holds it, so it never moves.",
         recognised="The parameter has a gradient after two or more backwards, other parameters have been stepped "
         "twice or more, and no optimizer that stepped or cleared holds it; or the one that holds it is cleared 20 "
-        "times or more, no less often than another one steps, and never stepped.",
+        "times or more, no less often than another one steps on new gradients, and never stepped.",
         matters="The part stays at its initial values while the rest adapts to it, and its gradients are computed"
         " for nothing.",
         example="optimizer = torch.optim.Adam(model.head.parameters())\n"
@@ -35,7 +35,8 @@ class ParameterNotOptimized(Rule):
         " layers in `nn.ModuleList`, not in a list; or freeze what should not learn with "
         "`requires_grad_(False)`.",
         silent="Frozen parameters; inputs that want gradients; models in eval mode that only pass the gradient "
-        "on (perceptual losses) are a note; programs without an optimizer.",
+        "on (perceptual losses) are a note; copies that are dropped after a few steps, as in meta-learning; programs "
+        "without an optimizer.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -57,17 +58,32 @@ class ParameterNotOptimized(Rule):
 def _grouped(run: Run, groups: dict[str | None, list[int]]) -> Iterator[Draft]:
     """One finding for what is left out of models that are optimized in part, one for models left out as a whole."""
     optimized = {run.root_of(run.leaves[leaf]) for leaf in run.owners}
+    anew = _kept_nowhere(run, groups.get(None, ()))
+    if anew:
+        yield _made_anew(run, anew)
+    groups = groups | {None: [leaf for leaf in groups.get(None, ()) if leaf not in anew]}
     partly = [leaf for root, ids in groups.items() if root in optimized for leaf in ids]
     if partly:
-        yield _draft(run, partly, "error")
+        yield _draft(run, partly, "error", of_other_models=False)
     whole = [root for root in groups if root not in optimized]
     for severity, roots in (
         ("error", [root for root in whole if _trains(run, root)]),
         ("note", [root for root in whole if not _trains(run, root)]),
     ):
-        ids = [leaf for root in roots for leaf in groups[root]]
-        if ids and optimized - {None} and reach.all_steps(run) >= _STRANGER_FACTOR * run.thresholds.reach.steps:
-            yield _draft(run, ids, severity)
+        ids = [leaf for root in roots for leaf in groups[root] if _stays(run, leaf)]
+        if ids and optimized - {None}:
+            yield _draft(run, ids, severity, of_other_models=True)
+
+
+def _stays(run: Run, leaf: int) -> bool:
+    """Whether a leaf of a model that no optimizer knows is there, and left alone, over many steps of others. A copy
+    that is adapted to one task (meta-learning, clients) is soon dropped, or the program moves its weights itself."""
+    if len(run.protocol.rows(LoopKind.MOVED)) >= run.thresholds.reach.steps:
+        return False
+    first, last = reach.first_gradient(run, leaf), reach.last_gradient(run, leaf)
+    steps = [run.protocol.steps(optimizer.id).backward for optimizer in run.optimizers]
+    meanwhile = max((int(((taken >= first) & (taken <= last)).sum()) for taken in steps), default=0)
+    return meanwhile >= _STRANGER_FACTOR * run.thresholds.reach.steps
 
 
 def _idle(run: Run) -> Iterator[Draft]:
@@ -83,11 +99,17 @@ def _is_forgotten(run: Run, optimizer: Optimizer) -> bool:
     has no clearings; one whose scaler skips each step, or whose weights the program moves by itself, has steps that do
     not show."""
     records = run.protocol.records
-    iterations = max(reach.all_steps(run), _STRANGER_FACTOR * run.thresholds.reach.steps)
+    iterations = max(_fed_steps(run), _STRANGER_FACTOR * run.thresholds.reach.steps)
     mine = records["kind"][records["subject"] == optimizer.id]
     if (mine == LoopKind.STEP).any() or (mine == LoopKind.SCALER_STEP).any() or len(run.protocol.rows(LoopKind.MOVED)):
         return False
     return int((mine == LoopKind.ZERO_GRAD).sum()) >= iterations
+
+
+def _fed_steps(run: Run) -> int:
+    """Steps on new gradients of the optimizer that takes most; one stepped in another's place takes empty ones too."""
+    fed = (int(run.protocol.steps(optimizer.id).has(StepFlag.FRESH).sum()) for optimizer in run.optimizers)
+    return max(fed, default=0)
 
 
 def _never_stepped(run: Run, optimizer: Optimizer, ids: list[int]) -> Draft:
@@ -116,7 +138,48 @@ def _trains(run: Run, root: str | None) -> bool:
     return any(module.training for module in modules) or not modules
 
 
-def _draft(run: Run, ids: list[int], severity: str) -> Draft:
+def _kept_nowhere(run: Run, ids: Iterable[int]) -> list[int]:
+    """Those that nothing holds, in a forward with parameters that are optimized; a copy that the program trains on its
+    own (the inner loop of meta-learning) has backwards of its own."""
+    beside = run.got[:, list(run.owners)].any(axis=1)
+    return [
+        leaf
+        for leaf in ids
+        if run.leaves[leaf].name == NAMELESS
+        and int((run.got[:, leaf] & beside).sum()) >= run.thresholds.reach.backwards
+    ]
+
+
+def _made_anew(run: Run, ids: list[int]) -> Draft:
+    """A layer or parameter that forward makes, uses once and drops: nothing keeps it from one step to the next."""
+    source = _first_use(run, ids)
+    what = counted(len(ids), "parameter")
+    return Draft(
+        severity="error",
+        message=f"{what} that no module and no variable keeps, used{at_line(source)}, "
+        f"{'gets a gradient' if len(ids) == 1 else 'get gradients'}, and no optimizer holds "
+        f"{'it' if len(ids) == 1 else 'them'}",
+        where=Where(parameter=NAMELESS, source=source),
+        cause="forward makes its layer or parameter anew in every call",
+        fix="make it once, in __init__, so that parameters() lists it and the optimizer steps it",
+        **run.span(np.flatnonzero(run.got[:, ids].any(axis=1))),
+        parameters=run.names(ids),
+        evidence={"not_optimized": len(ids), "shapes": [list(run.leaves[leaf].shape) for leaf in ids]},
+    )
+
+
+def _first_use(run: Run, ids: list[int]) -> Source | None:
+    """The line of the op that takes such a leaf."""
+    shapes = {run.leaves[leaf].shape for leaf in ids}
+    for _, layout in reversed(run.flows.structures):
+        for place, node in enumerate(layout.nodes):
+            if node.name == NAMELESS and node.shape in shapes:
+                for user in layout.users(place):
+                    return layout.nodes[user].source
+    return None
+
+
+def _draft(run: Run, ids: list[int], severity: str, *, of_other_models: bool) -> Draft:
     names = run.names(ids)
     rows = np.flatnonzero(run.got[:, ids].any(axis=1))
     moved = len({leaf for leaf in run.owners if run.root_of(run.leaves[leaf]) is not None})
@@ -134,5 +197,10 @@ def _draft(run: Run, ids: list[int], severity: str) -> Draft:
         else "add them to the optimizer, or freeze them with requires_grad_(False)",
         **run.span(rows),
         parameters=names,
-        evidence={"not_optimized": len(ids), "optimized": moved, "steps": reach.all_steps(run)},
+        evidence={
+            "not_optimized": len(ids),
+            "optimized": moved,
+            "of_other_models": of_other_models,
+            "steps": reach.all_steps(run),
+        },
     )

@@ -37,8 +37,8 @@ class StaleOptimizer(Rule):
         fix="Build the optimizer after the model has its final layers and device, or add the new parameters "
         "with `optimizer.add_param_group`.",
         silent="Tensors outside of modules that do get gradients, from a backward or from the program's own hand "
-        "(sharded optimizers, copies of the weights in full precision); optimizers of parts that are used later, as "
-        "long as no parameter is left out.",
+        "(sharded optimizers, copies of the weights in full precision); tensors that a cut keeps from "
+        "the loss (GT301); optimizers of parts that are used later, as long as no parameter is left out.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -50,7 +50,8 @@ class StaleOptimizer(Rule):
             for leaf in run.parameters
             if leaf.id not in held and leaf.module is not None and run.ever_got[leaf.id]
         ]
-        stale = [found for each in run.optimizers if newcomers and (found := _stale(run, each, newcomers))]
+        used = reach.used_behind_cuts(run)
+        stale = [found for each in run.optimizers if newcomers and (found := _stale(run, each, newcomers, used))]
         for members in _linked(run, stale):
             yield _draft(run, members)
 
@@ -68,11 +69,12 @@ def _linked(run: Run, stale: list[Stale]) -> list[list[Stale]]:
     return [members for _, members in groups]
 
 
-def _stale(run: Run, optimizer: Optimizer, newcomers: list[int]) -> Stale | None:
+def _stale(run: Run, optimizer: Optimizer, newcomers: list[int], used: set[int]) -> Stale | None:
     if _is_given_gradients(run, optimizer):
         return None
     present = _while_stepping(run, optimizer, newcomers)
-    heirs = {leaf: _heirs(run, leaf, present) for leaf in dict.fromkeys(optimizer.parameters)}
+    unused = [leaf for leaf in dict.fromkeys(optimizer.parameters) if leaf not in used]
+    heirs = {leaf: _heirs(run, leaf, present) for leaf in unused}
     orphans = [leaf for leaf, found in heirs.items() if found or _is_homeless(run, leaf)]
     inherited = sorted({heir for leaf in orphans for heir in heirs[leaf]})
     return Stale(optimizer, orphans, inherited or newcomers) if orphans else None

@@ -100,6 +100,11 @@ class Layout:
         """Place of each parameter by its name."""
         return {node.name: place for place, node in enumerate(self.nodes) if node.kind == "parameter" and node.name}
 
+    @cached_property
+    def inputs(self) -> dict[str, int]:
+        """Place of each plain tensor that wants a gradient, by its name."""
+        return {node.name: place for place, node in enumerate(self.nodes) if node.kind == "input" and node.name}
+
     def users(self, place: int) -> list[int]:
         """The ops that take a leaf's value, past those that only rearrange it."""
         found, stack, seen = [], [place], {place}

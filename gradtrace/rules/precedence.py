@@ -105,6 +105,12 @@ def _other_op(cause: Finding, effect: Finding) -> bool:
     return _shares_parameters(cause, effect) and not _same_op(cause, effect)
 
 
+def _leaves_others_alone(cause: Finding, effect: Finding) -> bool:
+    """All that is optimized is cut off, so that the loss reaches nothing but a model beside it (a teacher)."""
+    cut_off = cause.where.op is not None and cause.evidence.get("trained_parameters") == 0
+    return cut_off and bool(effect.evidence.get("of_other_models"))
+
+
 def _made_by_it(cause: Finding, effect: Finding) -> bool:
     """The effect's parameters are new leaves that the cut makes of its value in every forward."""
     return bool(effect.parameters) and set(effect.parameters) <= set(cause.evidence.get("made", ()))
@@ -146,6 +152,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT402", ("GT302",), _shares_parameters),
     Explanation("GT301", ("GT403",), _is_cut),
     Explanation("GT301", ("GT402",), _made_by_it),
+    Explanation("GT301", ("GT402",), _leaves_others_alone),
     Explanation("GT301", ("GT405",), _replaced_by_it),
     Explanation("GT403", ("GT301",), _is_no_cut),
     Explanation("GT403", ("GT406", "GT409"), _same_optimizer),

@@ -87,6 +87,16 @@ def last_gradient(run: Run, leaf: int) -> int:
     return int(run.numbers[::-1][run.got[::-1, leaf].argmax()]) if run.ever_got[leaf] else 0
 
 
+def used_behind_cuts(run: Run) -> set[int]:
+    """Leaves whose values enter the loss again and again, through a cut: in use, though no gradient tells. Once may be
+    a replacement that takes over the values of what it replaces."""
+    backwards: dict[int, set[int]] = {}
+    for event in run.events("cut"):
+        for leaf in event.payload["parameters"] if event.payload.get("reaches_loss") else ():
+            backwards.setdefault(leaf, set()).add(event.backward)
+    return {leaf for leaf, seen in backwards.items() if len(seen) >= run.thresholds.reach.backwards}
+
+
 def held_ids(run: Run) -> set[int]:
     """Leaves in any optimizer that was seen, stepping or not."""
     return {leaf for optimizer in run.recording.optimizers for leaf in optimizer.parameters}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -165,3 +166,22 @@ def test_a_module_that_is_moved_keeps_its_own_values(tmp_path: Path) -> None:
     assert (finding.code, finding.where.op) == ("GT301", "no_grad")
     assert finding.where.source is not None
     assert finding.where.source.line == _line_of(Frozen.forward)
+
+
+class Copied(nn.Module):
+    """Computes with a copy of its first layer, made anew in every forward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hyper, self.main = nn.Linear(4, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fast = copy.deepcopy(self.hyper)  # here
+        return self.main(fast(x))
+
+
+def test_a_copy_of_a_layer_hands_no_gradient_back(tmp_path: Path) -> None:
+    (finding,) = _trained(Copied(), tmp_path).findings
+    assert (finding.code, finding.where.op) == ("GT301", "deepcopy")
+    assert finding.where.source is not None
+    assert finding.where.source.line == _line_of(Copied.forward)

@@ -359,6 +359,29 @@ def test_a_generator_behind_five_critic_steps_is_no_finding():
     assert not found(recording, "GT402")
 
 
+@pytest.mark.parametrize(("backwards", "alarms"), [(5, 0), (30, 1)])
+def test_a_copy_that_is_soon_dropped_is_not_left_out(backwards: int, alarms: int):
+    recording = Synthetic()
+    recording.module("", "Net")
+    held = recording.layer("model", root="model")
+    recording.optimizer(held)
+    recording.layer("copy", root="copy")
+    recording.train(backwards)
+    recording.train(30, dict.fromkeys(held, 1.0))
+    assert len(found(recording, "GT402")) == alarms
+
+
+def test_a_model_that_the_program_moves_by_itself_is_not_left_out():
+    recording = Synthetic()
+    recording.module("", "Net")
+    recording.optimizer(recording.layer("model", root="model"))
+    recording.layer("copy", root="copy")
+    for _ in range(30):
+        recording.loop_event(LoopKind.MOVED)
+        recording.train(1)
+    assert not found(recording, "GT402")
+
+
 def test_frozen_parameters_and_inputs_are_nobodys_business():
     recording = mlp()
     recording.parameter("frozen", requires_grad=False, module="")
@@ -479,3 +502,118 @@ def test_leaves_that_a_cut_makes_anew_are_not_left_out_of_an_optimizer():
     finding = only(recording, "GT301")
     assert "nn.Parameter() at model.py:7 cuts the way to the loss" in finding.message
     assert [other["code"] for other in finding.evidence["also"]] == ["GT402"]
+
+
+def test_a_cut_behind_one_backward_is_no_reason_for_all_the_others():
+    recording = mlp()
+    recording.train(5, without(recording, 0, 1))
+    once = {"module": "", "parameters": [0, 1, 2], "reaches_loss": True, "count": 3}
+    recording.event("cut", 1, call="deepcopy", source=line(3), **once)
+    for backward in (1, 2, 3):
+        recording.event(
+            "cut", backward, call="no_grad", source=line(9), module="", parameters=[0, 1], reaches_loss=True, count=1
+        )
+    assert only(recording, "GT301").where.source == Source("model.py", 9, "forward", None)
+
+
+def _student_and_teacher(cut_at: tuple[int, ...]) -> Synthetic:
+    """Two models with the same names inside; the optimizer holds the first, and gradients reach the second."""
+    recording = Synthetic()
+    student = []
+    for model in ("student", "teacher"):
+        recording.module(model, "Net", root=model)
+        layer = recording.layer(f"{model}.fc", root=model)
+        student = student or list(layer)
+    recording.optimizer(student)
+    for _ in range(30):
+        recording.backward(without(recording, *student))
+        recording.step(flags=StepFlag.NO_GRAD)
+    for backward in cut_at:
+        facts = {"module": "", "parameters": student, "reaches_loss": True, "count": 1}
+        recording.event("cut", backward, call="detach", source=line(9), **facts)
+    return recording
+
+
+def test_what_a_cut_keeps_from_the_loss_again_and_again_was_not_replaced():
+    finding = only(_student_and_teacher(cut_at=(1, 2, 3)), "GT301")
+    assert finding.parameters == ("student.fc.weight", "student.fc.bias")
+    also = [other["code"] for other in finding.evidence["also"]]
+    assert also == ["GT402", "GT403"], "the teacher, which it leaves alone, and its own steps"
+
+
+def test_what_hands_its_values_over_once_was_replaced():
+    assert only(_student_and_teacher(cut_at=(1,)), "GT405").evidence["stale"] == [
+        "student.fc.weight",
+        "student.fc.bias",
+    ]
+
+
+def _anew_in_forward(number: int, name: str, *, beside: bool) -> Synthetic:
+    """A model whose every backward reaches a loose parameter too, or, not `beside`, in backwards of its own."""
+    recording = mlp()
+    held = {leaf.id: 1.0 for leaf in recording.parameters}
+    made = recording.parameter(name, module=None)
+    for _ in range(number):
+        recording.zero_grad()
+        recording.backward(held | {made: 1.0} if beside else held)
+        recording.step()
+        if not beside:
+            recording.backward({made: 1.0})
+    return recording
+
+
+def test_a_layer_that_forward_makes_anew_is_named_by_the_line_that_uses_it():
+    recording = _anew_in_forward(4, "leaf", beside=True)
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", shape=())
+    tape.leaf("leaf", tape.op("MmBackward0", loss, source=Source("model.py", 12, "forward")))
+    recording.graph(tape.snapshot())
+    finding = only(recording, "GT402")
+    assert finding.where.source == Source("model.py", 12, "forward", None)
+    assert finding.cause == "forward makes its layer or parameter anew in every call"
+
+
+@pytest.mark.parametrize(("name", "beside"), [("scale", True), ("leaf", False)])
+def test_a_loose_parameter_with_a_name_or_a_loss_of_its_own_is_not_made_anew(name: str, beside: bool):
+    assert not found(_anew_in_forward(4, name, beside=beside), "GT402")
+
+
+def test_an_optimizer_stepped_in_the_place_of_another_hides_nothing():
+    recording = Synthetic()
+    recording.module("", "Agent")
+    recording.optimizer(recording.layer("actor"), "actor_optimizer")
+    recording.optimizer(recording.layer("critic"), "critic_optimizer")
+    for _ in range(30):
+        recording.zero_grad(1)
+        recording.backward(without(recording, 0, 1))
+        recording.step(0, flags=StepFlag(0))
+        recording.zero_grad(0)
+        recording.backward()
+        recording.step(0)
+    assert [finding.where.optimizer for finding in found(recording, "GT402")] == ["critic_optimizer"]
+
+
+def _moved_by_hand(moves: int) -> Synthetic:
+    """Two plain tensors behind `sign` and in front of it, and no optimizer."""
+    recording = Synthetic()
+    early, late = (recording.parameter(name, module=None, kind="input") for name in ("w1", "w2"))
+    for step in range(25):
+        if 0 < step <= moves:
+            recording.loop_event(LoopKind.MOVED)
+        recording.backward({early: 0.0, late: 1.0})
+    tape = Tape()
+    outer = tape.op("MmBackward0", tape.op("MseLossBackward0", norm=1.0, shape=()), norm=1.0)
+    sign = tape.op("SignBackward0", outer, norm=1.0, source=Source("model.py", 8, "forward"))
+    tape.op("AccumulateGrad", tape.op("MmBackward0", sign, norm=0.0), norm=0.0, kind="input", name="w1")
+    recording.graph(tape.snapshot())
+    return recording
+
+
+def test_plain_tensors_that_the_program_moves_by_itself_are_its_parameters():
+    finding = only(_moved_by_hand(moves=24), "GT302")
+    assert finding.parameters == ("w1",)
+    assert finding.where.source == Source("model.py", 8, "forward", None)
+
+
+def test_plain_tensors_that_nothing_moves_are_data():
+    assert not found(_moved_by_hand(moves=0), "GT302")
