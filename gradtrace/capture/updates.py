@@ -27,6 +27,9 @@ WINDOW = 20
 
 LEAST = 10
 
+ALIKE = 3
+"""Gradients that tell identical units in a run that is over before: what differs does so from the first step on."""
+
 MATRICES_EACH_TIME = 64
 """Weight matrices up to which the first window looks at every backward."""
 
@@ -133,10 +136,11 @@ class UnitWindow:
     def report(self, count: int) -> Samples:
         """The window's samples (see `model.SAMPLES`), none of a short one; starts the next window."""
         samples = Samples(count)
+        least = LEAST if self.windows else ALIKE
         for axis, names in _NAMES.items():
             by_device: dict[torch.device, list[int]] = {}
             for number, of in self._seen:
-                if of == axis and self._seen[number, of] >= LEAST:
+                if of == axis and self._seen[number, of] >= least:
                     by_device.setdefault(self._alive[number, of].device, []).append(number)
             for numbers in by_device.values():
                 found = torch.stack([self._found(number, axis) for number in numbers], 1)
@@ -149,8 +153,10 @@ class UnitWindow:
         return samples
 
     def _found(self, number: int, axis: str) -> Tensor:
-        """How many units there are, how many of them dead, and the share of neighbours that are identical; (3,)."""
+        """How many units there are, how many of them dead (NaN after too few), and the share of neighbours that are
+        identical; (3,)."""
         alive, same = self._alive[number, axis], self._identical[number, axis]
         identical = same.float().mean() if same.numel() else torch.zeros((), device=same.device)
         living = alive.sum().float()
-        return torch.stack([torch.full_like(living, alive.numel()), alive.numel() - living, identical])
+        dead = alive.numel() - living if self._seen[number, axis] >= LEAST else torch.full_like(living, torch.nan)
+        return torch.stack([torch.full_like(living, alive.numel()), dead, identical])

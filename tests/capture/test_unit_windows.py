@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from gradtrace.capture.updates import LEAST, UnitWindow
+from gradtrace.capture.updates import ALIKE, LEAST, UnitWindow
 
 
 def window(*gradients: torch.Tensor, either: bool = False) -> dict[str, float]:
@@ -51,6 +51,25 @@ def test_too_few_backwards_say_nothing():
     units.add([(0, torch.ones(4, 3), False)])
     assert not units.report(1)
     assert units.windows == 0
+
+
+def test_a_short_run_tells_identical_units_and_not_yet_dead_ones():
+    units, gradient = UnitWindow(), torch.ones(4, 3)
+    gradient[0] = 0.0
+    for _ in range(ALIKE):
+        units.add([(0, gradient, False)])
+    report = units.report(1).values()
+    assert report["identical_rows"][0] == pytest.approx(2 / 3)
+    assert np.isnan(report["dead_units"][0])
+
+
+def test_a_window_that_the_run_cuts_short_after_others_says_nothing():
+    units = UnitWindow()
+    for count in (LEAST, ALIKE):
+        for _ in range(count):
+            units.add([(0, torch.ones(4, 3), False)])
+        report = units.report(1)
+    assert not report
 
 
 def test_one_element_makes_a_unit_alive_and_another_than_its_neighbour():
