@@ -153,10 +153,10 @@ class UnitWindow:
         return samples
 
     def _found(self, number: int, axis: str) -> Tensor:
-        """How many units there are, how many of them dead (NaN after too few), and the share of neighbours that are
-        identical; (3,)."""
+        """How many units there are, how many of them dead (both NaN where the window is short), and the share of
+        neighbours that are identical; (3,)."""
         alive, same = self._alive[number, axis], self._identical[number, axis]
         identical = same.float().mean() if same.numel() else torch.zeros((), device=same.device)
         living = alive.sum().float()
-        dead = alive.numel() - living if self._seen[number, axis] >= LEAST else torch.full_like(living, torch.nan)
-        return torch.stack([torch.full_like(living, alive.numel()), dead, identical])
+        total = torch.full_like(living, alive.numel() if self._seen[number, axis] >= LEAST else torch.nan)
+        return torch.stack([total, total - living, identical])

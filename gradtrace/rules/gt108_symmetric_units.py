@@ -22,9 +22,8 @@ class SymmetricUnits(Rule):
         meaning="All units of a hidden layer get the same gradient at every backward. They started equal, and "
         "equal updates keep them so.",
         recognised="All rows of a weight's gradient (its columns in `x @ weight`, the rows of each gate in LSTM and "
-        "GRU) are equal, and not zero, in every backward of a window (ten, three where the run has no more), in a layer "
-        "that feeds another one "
-        "with weights.",
+        "GRU) are equal, and not zero, in every backward of a window (ten; three where the run has no more), in a "
+        "layer that feeds another one with weights.",
         matters="A layer of equal units computes one feature, however wide it is.",
         example="nn.init.constant_(hidden.weight, 0.1)\nnn.init.constant_(output.weight, 0.1)",
         fix="Initialise weights at random; a constant is fine for biases and for gains of normalisation layers.",
