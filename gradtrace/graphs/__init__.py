@@ -11,6 +11,7 @@ from gradtrace.graphs.focus import around, between, focus, mark
 from gradtrace.graphs.fold import fold
 from gradtrace.graphs.health import Profile, profile, with_health
 from gradtrace.graphs.infer import infer_modules
+from gradtrace.graphs.loops import loops
 from gradtrace.graphs.paths import Paths, Way, paths
 from gradtrace.graphs.prune import chains, prune, stretches
 from gradtrace.graphs.unreached import Unreached, add_unreached
@@ -33,6 +34,7 @@ __all__ = [
     "fold_changes",
     "from_networkx",
     "infer_modules",
+    "loops",
     "mark",
     "parse_graph",
     "paths",

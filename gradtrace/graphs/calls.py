@@ -40,7 +40,7 @@ def group_calls(
         nodes = [node for path in paths for node in tree.modules[path].own]
         calls = _calls(graph, tree, box, paths)
         apart = mode == "apart" or all(graph.nodes[node].get("kind") != "parameter" for node in nodes)
-        stretches = _stretches(graph, box, calls, apart=apart)
+        stretches = share_calls(graph, box, calls, apart=apart)
         last = max(stretches.values(), default=Stretch(box, 1, 1))
         groups.update((node, stretches[calls[node]] if node in calls else last) for node in nodes)
         call_of.update(calls)
@@ -90,8 +90,11 @@ def _is_op(graph: Graph, node: int) -> bool:
     return graph.nodes[node].get("kind") not in LEAVES
 
 
-def _stretches(graph: Graph, box: str, calls: Mapping[int, int], *, apart: bool) -> dict[int, Stretch]:
-    """Call -> the stretch of calls that it shares a box with."""
+def share_calls(graph: Graph, box: str, calls: Mapping[int, int], *, apart: bool) -> dict[int, Stretch]:
+    """Call -> the stretch of calls that it shares a box with: those of equal health, unless each is to stand `apart`.
+
+    `calls` is the call of each op in the box.
+    """
     healths: dict[int, set[str]] = {}
     for node, call in calls.items():
         healths.setdefault(call, set()).add(graph.nodes[node]["health"])

@@ -13,6 +13,7 @@ from gradtrace.graphs.calls import Stretch, call_norms, group_calls
 from gradtrace.graphs.contract import contract
 from gradtrace.graphs.health import with_health
 from gradtrace.graphs.infer import infer_modules
+from gradtrace.graphs.loops import loops
 from gradtrace.graphs.measure import gain, gradient_through, total
 from gradtrace.graphs.modules import ModuleNode, ModuleTree, depth_of, lineage, local_name, parent
 from gradtrace.graphs.prune import chains, prune, stretches
@@ -183,9 +184,12 @@ class Folder:
         return sum(part.get("kind") not in LEAVES and not is_view(part.get("op")) for part in facts)
 
     def _gather(self, budget: int, keep: frozenset[str]) -> Graph:
-        """The coarsest fold by module, and stretches of what is left until it fits."""
+        """The coarsest fold by module, loops of what is left, and stretches of it until it fits."""
         self.calls = "together"
-        result = chains(prune(self.fold(Cut(None, 1, keep))))
+        looped = loops(prune(self.fold(Cut(None, 1, keep))))
+        if len(looped) <= budget:
+            return looped
+        result = chains(looped)
         return result if len(result) <= budget else stretches(result, budget)
 
 

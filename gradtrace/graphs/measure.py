@@ -110,9 +110,16 @@ def merge_edges(parts: Sequence[Facts]) -> Facts:
         "shape": first.get("shape") if all(part.get("shape") == first.get("shape") for part in parts) else None,
         "dtype": first.get("dtype") if all(part.get("dtype") == first.get("dtype") for part in parts) else None,
         "grad_norm": root_sum_square(part.get("grad_norm") for part in parts),
-        "health": worst(part.get("health", "none") for part in parts),
+        "health": _health_of_edges(parts),
         "use_of": first.get("use_of") if all(part.get("use_of") == first.get("use_of") for part in parts) else None,
         **({"cut": first["cut"]} if all(part.get("cut") for part in parts) else {}),
         **({"change": overall_change(part["change"] for part in parts)} if "change" in first else {}),
         "count": sum(part.get("count", 1) for part in parts),
     }
+
+
+def _health_of_edges(parts: Sequence[Facts]) -> str:
+    """The worst, but for uses of one parameter: their shares add up, and a small one takes nothing from the others."""
+    healths = {part.get("health", "none") for part in parts}
+    uses = all(part.get("use_of") for part in parts)
+    return worst(healths - {"vanishing"} if uses and "ok" in healths else healths)

@@ -89,8 +89,9 @@ def _link(graph: Graph, node: int) -> int:
     if len(graph.pred[node]) != 1:
         return node
     source = next(iter(graph.pred[node]))
-    alike = all(graph.nodes[source].get(name) == graph.nodes[node].get(name) for name in ("module", "scope", "health"))
-    loose = all(graph.nodes[end].get("kind") in ("op", "ops") for end in (source, node))
+    ends = graph.nodes[source], graph.nodes[node]
+    alike = all(ends[0].get(name) == ends[1].get(name) for name in ("module", "scope", "health"))
+    loose = all(facts.get("kind") in ("op", "ops") and not facts.get("calls") for facts in ends)
     return source if alike and loose and len(graph.adj[source]) == 1 else node
 
 
@@ -125,10 +126,11 @@ def _cut(graph: Graph, nodes: list[int], pieces: int) -> dict[int, int]:
 
 def group_ops(graph: Graph, groups: Mapping[int, Hashable]) -> Graph:
     """`graph` with each group of loose ops as one node of kind "ops"."""
-    return contract(graph, groups, lambda _, members: _ops_facts(graph, members))
+    return contract(graph, groups, lambda _, members: ops_facts(graph, members))
 
 
-def _ops_facts(graph: Graph, members: list[int]) -> Facts:
+def ops_facts(graph: Graph, members: list[int]) -> Facts:
+    """The facts of one node of kind "ops" for several loose ops; of one, its own."""
     parts = [graph.nodes[node] for node in members]
     if len(parts) == 1:
         return dict(parts[0])

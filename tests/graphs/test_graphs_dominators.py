@@ -6,13 +6,14 @@ import time
 
 import networkx as nx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradtrace.graphs.dominators import nearest_dominators
 from gradtrace.graphs.order import topological
 
 
+@settings(deadline=None)
 @given(st.sets(st.tuples(st.integers(0, 14), st.integers(1, 5)), max_size=40))
 def test_they_are_those_of_networkx(edges):
     graph = nx.MultiDiGraph((low, low + step) for low, step in edges)

@@ -19,11 +19,12 @@ Calls = tuple[int, int]
 """First and last call."""
 
 
-def bars(norms: Sequence[float | None], calls: Calls, level: float) -> str:
-    """Rows of an HTML-like table: bars from the first call to the last, and under them the norms at both ends."""
+def bars(norms: Sequence[float | None], calls: Calls, level: float, word: str = "call") -> str:
+    """Rows of an HTML-like table: bars from the first call to the last, and under them the norms at both ends; `word`
+    is what a call is called there."""
     cells = "".join(_bar(norm, level) for norm in _thinned(norms))
     table = f'<table border="0" cellborder="0" cellspacing="1" cellpadding="0"><tr>{cells}</tr></table>'
-    ends = f"grad at call {calls[0]}: {numbers.norm(norms[0])}, at call {calls[1]}: {numbers.norm(norms[-1])}"
+    ends = f"grad at {word} {calls[0]}: {numbers.norm(norms[0])}, at {word} {calls[1]}: {numbers.norm(norms[-1])}"
     small = f'<font point-size="9" color="{palette.MUTED}">{html(ends)}</font>'
     return f'<tr><td align="left">{table}</td></tr><tr><td align="left">{small}</td></tr>'
 

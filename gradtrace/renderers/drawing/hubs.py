@@ -17,7 +17,7 @@ def split_hubs(graph: Graph) -> Graph:
     """A copy in which a node with many far uses is drawn once for each.
 
     Each use gets a stand-in: a copy of a leaf, a note of kind "reference" for an op. An op stays where it is for its
-    nearest use.
+    nearest use. In sums over the graph each hub counts once.
     """
     layer = layers(graph)
     result = copied(graph)
@@ -28,10 +28,11 @@ def split_hubs(graph: Graph) -> Graph:
         if len(uses) < USES or not far:
             continue
         is_leaf = facts.get("kind") in LEAVES
-        for use in uses if is_leaf else [node for node in far if node != uses[-1]]:
+        for number, use in enumerate(uses if is_leaf else [node for node in far if node != uses[-1]]):
             kind = facts["kind"] if is_leaf else "reference"
             place = {"module": graph.nodes[use].get("module"), "scope": graph.nodes[use].get("scope")}
-            result.add_node(fresh, **{**facts, **place, "kind": kind, "uses": len(uses)})
+            counted = {} if is_leaf and not number else {"nodes": 0, "parameters": 0}
+            result.add_node(fresh, **{**facts, **place, **counted, "kind": kind, "uses": len(uses)})
             for key in graph[use][hub]:
                 result.add_edge(use, fresh, key=key, **graph.edges[use, hub, key])
             result.remove_edges_from([(use, hub, key) for key in graph[use][hub]])

@@ -11,7 +11,7 @@ from gradtrace.graphs.types import LEAVES, Facts, Graph
 from gradtrace.renderers.drawing import numbers, palette
 from gradtrace.renderers.drawing.bars import bars
 from gradtrace.renderers.drawing.escape import html, plain
-from gradtrace.renderers.drawing.names import calls, joined, place, relative, title
+from gradtrace.renderers.drawing.names import call_word, calls, joined, place, relative, title
 from gradtrace.renderers.drawing.scale import Scale
 
 LONGEST = 36
@@ -103,7 +103,7 @@ def _rows(facts: Facts, frame: str) -> Iterable[str]:
         yield _small(joined("no gradient", numbers.plural(facts["tensors"], "tensor"), _parameters(facts)))
         yield _small(joined(facts.get("op"), place(facts)) or facts["reason"])
     elif kind == "ops":
-        yield _small(joined(numbers.plural(facts["nodes"], "node"), _parameters(facts)))
+        yield _small(joined(calls(facts), numbers.plural(facts["nodes"], "node"), _parameters(facts)))
     else:
         yield _small(_module(facts, frame))
         yield _small(joined(numbers.shape(facts.get("shape")), place(facts)))
@@ -156,7 +156,7 @@ def _call_rows(facts: Facts, scale: Scale) -> Iterable[str]:
     """The gradient over the calls of a box, where it was measured."""
     norms = facts.get("call_norms") or ()
     if scale.color == "gradient" and scale.level is not None and any(norm is not None for norm in norms):
-        yield bars(norms, facts["calls"], scale.level)
+        yield bars(norms, facts["calls"], scale.level, call_word(facts))
 
 
 def _amount(facts: Facts, color: str) -> str | None:

@@ -29,11 +29,16 @@ def relative(path: str, frame: str) -> str:
 
 
 def calls(facts: Facts) -> str | None:
-    """Which calls of its module a box stands for."""
+    """Which calls of its module, or turns of its loop, a box stands for."""
     if not facts.get("calls"):
         return None
-    first, last = facts["calls"]
-    return f"call {first}" if first == last else f"calls {first}\u2013{last}"
+    (first, last), word = facts["calls"], call_word(facts)
+    return f"{word} {first}" if first == last else f"{word}s {first}\u2013{last}"
+
+
+def call_word(facts: Facts) -> str:
+    """What one of the `calls` of a box is."""
+    return "turn" if facts.get("kind") == "ops" else "call"
 
 
 def place(facts: Facts) -> str | None:

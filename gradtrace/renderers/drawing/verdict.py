@@ -93,5 +93,7 @@ def _place(facts: Facts) -> str:
     name = title(facts)
     if facts.get("kind") == "op" and facts.get("module"):
         name += f" of {facts['module']}"
-    details = ", ".join(filter(None, (facts.get("module_type"), calls(facts), place(facts))))
+    at = place(facts)
+    known = facts.get("module_type"), calls(facts), None if at and name.endswith(at) else at
+    details = ", ".join(filter(None, known))
     return f"{name} ({details})" if details else name
