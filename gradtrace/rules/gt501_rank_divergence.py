@@ -8,7 +8,7 @@ import numpy as np
 
 from gradtrace.model import LoopKind, Where
 from gradtrace.rules.base import Draft, Page
-from gradtrace.rules.ranks import Aligned, RanksRule, reduced_gradients, weights
+from gradtrace.rules.ranks import Aligned, RanksRule, reduced_gradients, updates, weights
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import counted, factor, listed
 
@@ -20,7 +20,8 @@ class RankDivergence(RanksRule):
         meaning="The ranks of a data-parallel run hold replicas of one model and reduce their gradients, but the "
         "reduced gradients or the parameters differ between ranks.",
         recognised="The norm of a parameter's gradient at the last backward before a step, then of its weights, across "
-        "ranks: a relative difference above 1e-6, where before it the same parameter, or most others, agreed.",
+        "ranks: a relative difference above 1e-6, where before it the same parameter, or most others, agreed; or "
+        "weights that never agreed, while the updates do, step after step.",
         matters="The replicas drift apart: each rank trains its own model, and the saved one is an accident.",
         example="model = DistributedDataParallel(net)\n"
         "if rank == 0:\n"
@@ -43,6 +44,39 @@ class RankDivergence(RanksRule):
             if draft is not None:
                 yield draft
                 return  # the other follows from it
+        yield from _apart_from_the_start(Aligned(runs, updates), held, runs[0])
+
+
+def _apart_from_the_start(moved: Aligned, held: Aligned, run: Run) -> Iterable[Draft]:
+    """Ranks that make the same updates, so that they reduce their gradients, to weights that were never the same."""
+    limits = run.thresholds.ranks
+    if not moved.names or not len(moved.numbers) or not len(held.numbers):
+        return
+    telling = moved.unevenness > limits.uneven
+    if telling.sum() < limits.steps:
+        return
+    replicas = moved.alike_throughout(limits.update_tolerance, telling)
+    apart = [name for name in held.names if name in replicas - held.agreed(limits.tolerance)]
+    if apart and 2 * len(replicas) > len(moved.names):
+        yield _seeded_apart(held, apart, run)
+
+
+def _seeded_apart(held: Aligned, apart: list[str], run: Run) -> Draft:
+    column = held.names.index(apart[0])
+    odd = held.odd_ranks(0, column, run.thresholds.ranks.tolerance)
+    return Draft(
+        severity="error",
+        message=f"{_who(held, odd, 0, column)} in the weights of {listed(apart)} from the start, while all ranks make "
+        "the same updates",
+        where=Where(parameter=apart[0], rank=odd[0] if odd else None),
+        cause="the ranks reduce their gradients, but did not begin with the same weights",
+        fix="seed all ranks alike before the model is made, or broadcast the parameters from rank 0 before training",
+        first=int(run.numbers[0]),
+        last=int(run.numbers[-1]),
+        count=len(run.numbers),
+        parameters=apart,
+        evidence={"weights norms": held.norms[:, 0, column], "ranks": held.ranks, "odd_ranks": odd},
+    )
 
 
 def _backward_of(run: Run, step: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, reduce
@@ -49,7 +50,16 @@ def reduced_gradients(run: Run) -> tuple[Ints, Singles]:
 
 def weights(run: Run) -> tuple[Ints, Singles]:
     """Steps at which norms of the weights were taken, and the norms."""
-    steps, norms = run.recording.samples("weight_norm")
+    return _sampled(run, "weight_norm")
+
+
+def updates(run: Run) -> tuple[Ints, Singles]:
+    """The same steps, and norms of the changes that they made."""
+    return _sampled(run, "update_norm")
+
+
+def _sampled(run: Run, name: str) -> tuple[Ints, Singles]:
+    steps, norms = run.recording.samples(name)
     _, last = np.unique(steps[::-1], return_index=True)  # several optimizers may step at once
     rows = len(steps) - 1 - last
     return steps[rows], norms[rows]
@@ -69,6 +79,8 @@ class Aligned:
             *({(leaf.name, leaf.shape) for leaf in run.parameters if not leaf.is_sharded} for run in runs)
         )
         self.names = [leaf.name for leaf in runs[0].parameters if (leaf.name, leaf.shape) in shared]
+        shapes = {leaf.name: leaf.shape for leaf in runs[0].parameters}
+        self.sizes = np.array([math.prod(shapes[name]) for name in self.names], np.float64)
         self.numbers: Ints = reduce(np.intersect1d, (numbers for numbers, _ in self._read))
 
     @cached_property
@@ -100,6 +112,20 @@ class Aligned:
             return set()
         same = self.known & (self.spread <= tolerance) & (self.norms.max(axis=0) > 0)
         return {name for name, once in zip(self.names, same.any(axis=0), strict=True) if once}
+
+    def alike_throughout(self, tolerance: float, rows: Mask) -> set[str]:
+        """The parameters that are the same on every rank in all of these rows, and more than nothing."""
+        same = self.known & (self.spread <= tolerance) & (self.norms.max(axis=0) > 0)
+        return {name for name, always in zip(self.names, same[rows].all(axis=0), strict=True) if always}
+
+    @cached_property
+    def unevenness(self) -> Floats:
+        """(rows,): largest less smallest norm an element over the largest, over the parameters of the first rank."""
+        each = self.norms[0].astype(np.float64) / np.sqrt(self.sizes)
+        high = each.max(axis=1, initial=0.0)
+        gap = high - each.min(axis=1, initial=np.inf)
+        uneven: Floats = np.divide(gap, high, out=np.zeros_like(high), where=(high > 0) & self.known.all(axis=1))
+        return uneven
 
     def odd_ranks(self, row: int, column: int, tolerance: float) -> list[int]:
         """The ranks that differ from more than half of all, which agree; none where there is no such majority."""

@@ -109,8 +109,7 @@ class Clipping:
     events: int = 30
     """Calls to judge by; the first steps of training are often clipped hard."""
     few_events: int = 10
-    """Enough where the size is `far` times over what the other thresholds ask for: the norm of a run falls by two
-    decades, three at most, so the first steps are no exception there."""
+    """Enough where the size is `far` times over the bar: no run's norms fall that much after its first steps."""
     far: float = 100.0
 
 
@@ -144,6 +143,8 @@ class Units:
     units of a sparse layer off."""
     batches: int = 10
     """And batches in a row."""
+    working: float = 0.6
+    """Share of samples for which the other units are off at most (and on at most): about half, as at initialisation."""
     died: float = 0.5
     """Share of the units that once lived; a few die in any training."""
     seen: int = 1_000
@@ -228,6 +229,13 @@ class Ranks:
 
     tolerance: float = 1e-6
     """Relative difference of norms. Replicas hold the same bits; reductions are in the same order."""
+    update_tolerance: float = 1e-3
+    """The same for updates, which are small differences of weights in float32."""
+    steps: int = 3
+    """Measured steps at which the updates must agree: one may be the same by chance, or a rule's own (Adam's first)."""
+    uneven: float = 0.01
+    """Relative spread of the updates per element, over the parameters of a step, that shows that gradients made them:
+    an update by signs is the same everywhere, on whatever gradients."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
+import pytest
 from builder import Synthetic, mlp
 
 from gradtrace.rules import diagnose_ranks
@@ -91,3 +93,33 @@ def test_weights_that_differ_from_the_start_under_reduced_gradients_are_a_diverg
     (finding,) = findings(recordings)
     assert (finding.code, finding.where.rank, finding.where.parameter) == ("GT501", 2, "layers.2.weight")
     assert "in the weights of" in finding.message
+
+
+def _seeded_apart(update: Callable[[int, int, int], float]) -> list[Synthetic]:
+    """Two ranks with gradients and weights of their own; `update(rank, step, parameter)` is the norm of a change."""
+    recordings = ranks(*({n: dict.fromkeys(range(6), 1.0 + rank) for n in range(1, 7)} for rank in range(2)), count=2)
+    for rank, recording in enumerate(recordings):
+        for step in range(1, 7):
+            recording.sample("weight_norm", step, dict.fromkeys(range(6), 3.0 + rank + 0.1 * step))
+            recording.sample("update_norm", step, {leaf: update(rank, step, leaf) for leaf in range(6)})
+    return recordings
+
+
+def test_the_same_updates_of_weights_that_were_never_the_same():
+    (finding,) = findings(_seeded_apart(lambda rank, step, leaf: 0.1 * step + 0.01 * leaf + 1e-6 * rank))
+    assert finding.code == "GT501"
+    assert "(3.1 on rank 0 and 4.1 on rank 1)" in finding.message
+    assert len(finding.parameters) == 6
+    assert "did not begin with the same weights" in (finding.cause or "")
+
+
+@pytest.mark.parametrize(
+    "update",
+    [
+        pytest.param(lambda rank, step, leaf: 0.1 * step + 0.01 * leaf + 0.05 * rank, id="runs of their own"),
+        pytest.param(lambda rank, step, leaf: 0.01 * (16.0 if leaf % 2 == 0 else 4.0), id="updates by signs"),
+        pytest.param(lambda rank, step, leaf: 0.1 + 0.01 * leaf + 0.05 * rank * (step > 1), id="the same once"),
+    ],
+)
+def test_ranks_whose_updates_do_not_show_reduced_gradients_are_independent(update: Callable[[int, int, int], float]):
+    assert not findings(_seeded_apart(update))
