@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 
 from gradtrace.model import Node, Parameter, Where
-from gradtrace.rules.arrays import Ints, Singles
+from gradtrace.rules import deaths
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import Layout, is_view, numel
 from gradtrace.rules.run import Run
-from gradtrace.rules.thresholds import Units as Limits
 from gradtrace.rules.units import Units, find_units, is_product
 from gradtrace.rules.wording import at_line, counted, module_text
 
@@ -41,12 +39,6 @@ _ZERO_STAYS = ("Mul", "NativeDropout", "MaxPool", "AvgPool", "AdaptiveAvgPool", 
 
 _HOPS = 8
 
-_RECENT = 64
-"""Backwards at the end of the run that the batch-for-batch look covers."""
-
-_EACH = 10
-"""Backwards from one look of the recorder at single units to the next, once the first window is over."""
-
 
 class DeadUnits(Rule):
     code = "GT107"
@@ -56,8 +48,10 @@ class DeadUnits(Rule):
         "zero for all of them and passes no gradient back.",
         recognised="The rows of a weight (its columns in `x @ weight`) that got exactly zero gradient in every "
         "backward of the last windows: more than half plus three standard deviations of the binomial (where inputs "
-        "look alike, half are off by chance), in a layer of 8 or more units that feeds a rectifier. Of units that "
-        "lived earlier, half: dead for 1,000 samples, while the loss has not halved.",
+        "look alike, half are off by chance), in a layer of 8 or more units that feeds a rectifier. Half is enough "
+        "where no chance does it: of a rectifier open around zero (hardtanh), or while the other units are on for "
+        "about half of the samples. Of units that lived earlier, half: dead for 1,000 samples, while the loss has not "
+        "halved.",
         matters="A dead unit gets no gradient, so nothing brings it back; the layer works with fewer units than "
         "it has.",
         example="layer = nn.Linear(64, 64)\n"
@@ -103,114 +97,63 @@ def _dead_layers(run: Run) -> Iterator[Layer]:
         axis = shown[0].axis if shown else 0
         if leaf.shape[axis] < run.thresholds.units.least:
             continue
-        seen = _by_windows(run, leaf, axis)
-        if seen is None and axis == 0:
-            seen = _by_batches(run, leaf, layouts) or _by_deaths(run, leaf, layouts)
-        if seen is None:
-            continue
         layout, rectifier = _rectifier(shown)
         if rectifier is None and layouts:
             continue
-        if rectifier is None or _is_reached(run, rectifier, since=seen[2]):
+        seen = _dead_units(run, leaf, axis, layouts, rectifier)
+        if seen is not None and (rectifier is None or _is_reached(run, rectifier, since=seen.first)):
             level = int(layout.level[layout.leaves[leaf.name]]) if layout else 0
-            fed = _fed(layout, rectifier) if layout and rectifier and seen[0] == 1 else []
+            fed = _fed(layout, rectifier) if layout and rectifier and seen.share == 1 else []
             yield Layer(leaf, *seen, rectifier, level, fed)
 
 
-_Seen = tuple[float, int, int, int, int]
-"""Share, units, first backward, last backward, looks."""
-
-
-def _by_windows(run: Run, leaf: Parameter, axis: int) -> _Seen | None:
-    """From the recorder's windows, which follow each unit; None where they say nothing about the end of the run."""
-    at, share = _looks(run, leaf, "columns" if axis else "units")
-    enough = _enough(leaf.shape[axis], run.thresholds.units)
-    if not len(share) or not (share[-2:] >= enough).all():
-        return None
-    first = at[share >= enough][0]
-    return float(share[-1]), leaf.shape[axis], int(first), int(run.numbers[-1]), len(share)
-
-
-def _looks(run: Run, leaf: Parameter, what: str) -> tuple[Ints, Singles]:
-    """The ends of the recorder's windows and the share of the "units" or "columns" that were dead all through each."""
-    positions, dead = run.sample(f"dead_{what}")
-    _, units = run.sample(what)
-    if dead.shape != units.shape or not len(positions):
-        return np.empty(0, np.int64), np.empty(0, np.float32)
-    known = np.isfinite(dead[:, leaf.id]) & (units[:, leaf.id] > 0)
-    return positions[known], dead[known, leaf.id] / units[known, leaf.id]
-
-
-def _by_batches(run: Run, leaf: Parameter, layouts: list[Layout]) -> _Seen | None:
-    """From the zeros in the bias's gradient, one a unit: units that no sample of a batch switched on."""
+def _dead_units(
+    run: Run, leaf: Parameter, axis: int, layouts: list[Layout], rectifier: Node | None
+) -> deaths.Seen | None:
+    """More dead units than chance explains; or half of them, where it explains none."""
     limits = run.thresholds.units
-    if leaf.module is None or len(run.rows) < limits.batches:
-        return None
-    bias = next((other for other in run.by_module[leaf.module] if other.shape == leaf.shape[:1]), None)
-    samples = min((_samples(leaf, layout) for layout in layouts if leaf.name in layout.leaves), default=0)
-    if bias is None or samples < limits.samples:
-        return None
-    zeros = run.recording.statistic("zeros", -_RECENT)[:, bias.id]
-    got = run.got[-_RECENT:, bias.id]
-    enough = _enough(leaf.shape[0], limits)
-    high = np.where(got, zeros >= enough, True)
-    length = len(high) if high.all() else int(np.argmin(high[::-1]))
-    rows = np.flatnonzero(got[len(got) - length :]) + len(run.numbers) - length
-    if len(rows) < limits.batches:
-        return None
-    share = float(np.median(zeros[len(zeros) - length :][got[len(got) - length :]]))
-    return share, leaf.shape[0], int(run.numbers[rows[0]]), int(run.numbers[rows[-1]]), len(rows)
+    seen = deaths.share_over(deaths.enough(leaf.shape[axis], limits), run, leaf, axis, layouts)
+    if seen is None and axis == 0:
+        seen = deaths.died(run, leaf, layouts)
+    if seen is None and rectifier is not None:
+        half = deaths.share_over(limits.chance, run, leaf, axis, layouts)
+        no_chance = half is not None and (_spans_zero(rectifier) or _others_work(run, rectifier, half.share))
+        seen = half if no_chance else None
+    return seen
 
 
-def _by_deaths(run: Run, leaf: Parameter, layouts: list[Layout]) -> _Seen | None:
-    """From the recorder's windows: half of the units that once lived are dead all through the last one. No chance
-    explains it; a loss that has halved since does, since few samples may be left that carry any gradient."""
-    looks, share = _looks(run, leaf, "units")
-    if len(looks) < 2:
-        return None
-    limits, start = run.thresholds.units, int(looks[-2])
-    samples = min((_samples(leaf, layout) for layout in layouts if leaf.name in layout.leaves), default=0)
-    seen = samples * (int(looks[-1]) - start) // _EACH
-    least = float(share[:-1].min())
-    died = share[-1] - least >= limits.died * (1.0 - least)
-    if not died or samples < limits.samples or seen < limits.seen or not _is_as_high(run, start):
-        return None
-    return float(share[-1]), leaf.shape[0], start + 1, int(run.numbers[-1]), 1
+def _spans_zero(rectifier: Node) -> bool:
+    """Whether it lets pass what lies near zero, on either side: units as initialised are on."""
+    facts = rectifier.attributes or {}
+    low, high = facts.get("min_val", facts.get("min")), facts.get("max_val", facts.get("max"))
+    limited = isinstance(low, (int, float)) and isinstance(high, (int, float)) and low < 0 < high
+    return limited or rectifier.op.startswith("Hardsigmoid")
 
 
-def _is_as_high(run: Run, since: int) -> bool:
-    """Whether the loss is known and about as high after a backward as up to it."""
-    rows = run.main_rows
-    loss, late = run.rows["loss"][rows].astype(np.float64), run.numbers[rows] > since
-    if not np.isfinite(loss).all() or late.all() or not late.any():
+def _others_work(run: Run, rectifier: Node, dead: float) -> bool:
+    """Whether the units that are not dead are on for about half of the samples: the inputs do not look alike to the
+    layer (which would switch units on or off for all of them), nor are its units rarely on as such."""
+    limits = run.thresholds.units
+    inactive = [(node.attributes or {}).get("inactive") for node in _measured(run, rectifier)]
+    known = [share for share in inactive if isinstance(share, float)]
+    if not known or dead >= 1:
         return False
-    before = loss[~late][-_RECENT:]
-    return bool(np.median(loss[late]) >= run.thresholds.learning.drop * np.median(before))
+    off = (float(np.median(known)) - dead) / (1 - dead)
+    return 1 - limits.working <= off <= limits.working
 
 
-def _samples(leaf: Parameter, layout: Layout) -> int:
-    """Positions that each unit of the layer is computed at in one backward: samples, times places in a convolution."""
-    sizes = [numel(layout.nodes[user].shape) or 0 for user in layout.users(layout.leaves[leaf.name])]
-    return max(sizes, default=0) // leaf.shape[0]
-
-
-def _enough(units: int, limits: Limits) -> float:
-    """The share that chance does not reach."""
-    return min(1.0, limits.chance + limits.sigmas * math.sqrt(limits.chance * (1 - limits.chance) / units))
+def _measured(run: Run, rectifier: Node, since: int = 0) -> list[Node]:
+    """The same op in the graphs measured from a backward on, or in the last one."""
+    place = (rectifier.id, rectifier.op, rectifier.module, rectifier.source)
+    measured = run.flows.measured
+    recent = [flow for flow in measured if flow.backward >= since] or measured[-1:]
+    return [node for flow in recent for node in flow.nodes if (node.id, node.op, node.module, node.source) == place]
 
 
 def _is_reached(run: Run, rectifier: Node, *, since: int) -> bool:
     """Whether gradient mostly arrives at the rectifier since its units are off; where none does, the zeros come from
     nearer to the loss."""
-    place = (rectifier.id, rectifier.op, rectifier.module, rectifier.source)
-    measured = run.flows.measured
-    recent = [flow for flow in measured if flow.backward >= since] or measured[-1:]
-    norms = [
-        node.grad_norm
-        for flow in recent
-        for node in flow.nodes
-        if (node.id, node.op, node.module, node.source) == place and node.grad_norm is not None
-    ]
+    norms = [node.grad_norm for node in _measured(run, rectifier, since) if node.grad_norm is not None]
     return not norms or 2 * sum(norm != 0 for norm in norms) > len(norms)
 
 

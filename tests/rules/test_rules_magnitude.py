@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -577,6 +578,34 @@ def test_a_margin_over_distances_rectifies_no_unit():
 @pytest.mark.parametrize(("units", "activation"), [(8.0, "ReluBackward0"), (16.0, "SigmoidBackward0")])
 def test_units_off_by_chance_or_without_a_rectifier_are_healthy(units: float, activation: str):
     assert not found(dead(relu_net(activation), units))
+
+
+def with_facts(recording: Synthetic, **facts: Any) -> Synthetic:
+    """The same with a measured graph whose activation has these attributes."""
+    snapshot = recording.snapshot(1)
+    nodes = tuple(
+        node._replace(attributes=facts) if node.module == "act" else node._replace(grad_norm=1.0)
+        for node in snapshot.nodes
+    )
+    recording.graph(replace(snapshot, nodes=nodes, measured=True))
+    return recording
+
+
+@pytest.mark.parametrize(
+    ("facts", "alarms"),
+    [({"min_val": -1.0, "max_val": 1.0}, 1), ({"min": -2, "max": 2}, 1), ({"min_val": 0, "max_val": 6}, 0)],
+    ids=["hardtanh", "clamp", "relu6"],
+)
+def test_half_of_the_units_is_enough_where_the_activation_is_open_around_zero(facts: dict[str, float], alarms: int):
+    recording = with_facts(dead(relu_net("HardtanhBackward0"), 8.0), **facts)
+    assert len(found(recording, "GT107")) == alarms
+
+
+@pytest.mark.parametrize(
+    ("inactive", "alarms"), [(0.75, 1), (0.5, 0), (0.95, 0)], ids=["the others work", "inputs alike", "all are sparse"]
+)
+def test_half_of_the_units_is_enough_where_the_others_work_as_initialised(inactive: float, alarms: int):
+    assert len(found(with_facts(dead(relu_net(), 8.0), inactive=inactive), "GT107")) == alarms
 
 
 def test_units_behind_an_op_that_passes_on_nothing_are_not_the_ones_to_blame():
