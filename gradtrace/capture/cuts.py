@@ -110,8 +110,12 @@ class CutTracker:
         """A backward is over: its cuts are dropped."""
         self.found.clear()
         self._tags.clear()
-        self._aliases.clear()
+        self.same_forward()
         self.start = private.sequence_nr()
+
+    def same_forward(self) -> None:
+        """An `autograd.grad` on the way to the backward is over."""
+        self._aliases.clear()
 
     def behind(self, tensor: Tensor) -> list[Cut]:
         """The cuts through which a tensor's value came, in the order in which they were met."""

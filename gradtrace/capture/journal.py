@@ -95,10 +95,15 @@ class Journal(TorchFunctionMode):
         self.overwrites.clear()
         self._generations.clear()
 
-    def next_forward(self) -> None:
-        """A backward is over: its cuts and intermediate results are dropped, source lines of long ago are forgotten."""
+    def next_forward(self, *, goes_on: bool = False) -> None:
+        """A backward is over: its cuts and intermediate results are dropped, source lines of long ago are forgotten.
+
+        After `autograd.grad` the forward `goes_on`: what it cut off until then is behind the loss that is to come."""
         self.calls.clear()
-        self.cuts.next_forward()
+        if goes_on:
+            self.cuts.same_forward()
+        else:
+            self.cuts.next_forward()
         self._generations.append((len(self.spans), len(self.overwrites)))
         if len(self._generations) > GENERATIONS:
             spans, overwrites = self._generations.popleft()

@@ -93,10 +93,10 @@ class Lens:
         self.journal.clear()
         self.settle()
 
-    def next_forward(self) -> None:
-        """A backward is over: drop what belonged to its forward alone."""
+    def next_forward(self, *, goes_on: bool = False) -> None:
+        """A backward is over: drop what belonged to its forward alone, unless the forward goes on after it."""
         self.watch.next_forward()
-        self.journal.next_forward()
+        self.journal.next_forward(goes_on=goes_on)
 
     def settle(self) -> None:
         """Take a passive journal off the mode stack as soon as it can be reached.

@@ -29,6 +29,12 @@ def unwrap(module: nn.Module) -> nn.Module:
     return module
 
 
+def _is_lent(tensor: Tensor) -> bool:
+    """Whether a plain tensor stands in a parameter's place for one call, as `torch.func.functional_call` puts it
+    there."""
+    return type(tensor) is Tensor
+
+
 def _joined(path: str, name: str) -> str:
     return f"{path}.{name}" if path and name else path or name
 
@@ -221,6 +227,8 @@ class Registry:
             for name, parameter in owner.named_parameters(recurse=False, remove_duplicate=False):
                 path = _joined(place, name)
                 number = self.number(parameter)
+                if number is None and _is_lent(parameter):
+                    continue
                 if number is None:
                     number = self._add_leaf(parameter, path, root, "parameter")
                 leaf = self._leaves[number]

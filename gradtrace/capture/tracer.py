@@ -140,9 +140,9 @@ class Tracer:
         message = "torch.compile is in use: inside compiled regions only the gradients of parameters are measured"
         self.output.event("compiled", {"message": message})
 
-    def _make_ready(self) -> None:
-        """Make ready for the next forward: look closely where that is due."""
-        self._lens.next_forward()
+    def _make_ready(self, *, goes_on: bool = False) -> None:
+        """Make ready for the next forward, or for the rest of one that goes on: look closely where that is due."""
+        self._lens.next_forward(goes_on=goes_on)
         if self._graphs.arm(self.clock.backwards + 1) or self._options.replay:
             self._lens.open(lines=self._options.source)
         else:
@@ -294,7 +294,7 @@ class Tracer:
         self.output.registry(modules=running.armed)
         running.overhead += time.perf_counter() - began
         self._graphs.schedule.ran(running.overhead)
-        self._make_ready()
+        self._make_ready(goes_on=running.kind == 1)
         if row is not None:
             self.output.row(running, row)
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils import vector_to_parameters
 
 import gradtrace
@@ -185,3 +186,40 @@ def test_a_copy_of_a_layer_hands_no_gradient_back(tmp_path: Path) -> None:
     assert (finding.code, finding.where.op) == ("GT301", "deepcopy")
     assert finding.where.source is not None
     assert finding.where.source.line == _line_of(Copied.forward)
+
+
+class Adapted(nn.Module):
+    """Takes an inner step, by `autograd.grad`, from copies of its first layer's weights that have no history."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hyper, self.main = nn.Linear(4, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        fast = [weight.detach().requires_grad_() for weight in self.hyper.parameters()]  # here
+        for _ in range(2):
+            inner = nn.functional.linear(x, *fast).square().mean()
+            fast = [weight - 0.1 * g for weight, g in zip(fast, torch.autograd.grad(inner, fast), strict=True)]
+        return self.main(nn.functional.linear(x, *fast))
+
+
+def test_a_cut_before_an_inner_gradient_is_behind_the_loss_all_the_same(tmp_path: Path) -> None:
+    (finding,) = _trained(Adapted(), tmp_path).findings
+    assert (finding.code, finding.where.op) == ("GT301", "detach")
+    assert finding.where.source is not None
+    assert finding.where.source.line == _line_of(Adapted.forward)
+
+
+def test_tensors_lent_to_a_module_for_one_call_are_not_its_parameters() -> None:
+    model = nn.Linear(4, 1)
+    with gradtrace.trace() as trace:
+        weights = {name: weight.detach().clone().requires_grad_() for name, weight in model.named_parameters()}
+        functional_call(model, weights, torch.ones(2, 4)).sum().backward()
+        model(torch.ones(2, 4)).sum().backward()
+    kinds = {(leaf.name, leaf.kind) for leaf in trace.recording().parameters}
+    assert kinds == {
+        ("weights['weight']", "input"),
+        ("weights['bias']", "input"),
+        ("weight", "parameter"),
+        ("bias", "parameter"),
+    }
