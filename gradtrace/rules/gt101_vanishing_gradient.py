@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gradtrace.model import Where
-from gradtrace.rules import fading, waning
+from gradtrace.rules import fading, stalling, waning
 from gradtrace.rules.arrays import Floats
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.branches import Branch, fading_branches
@@ -31,7 +31,8 @@ class VanishingGradient(Rule):
         "weight, the same over calls or uses, at 1/1,000,000. Or: along a branch of 8 ops or more, its worst op not "
         "counted; or everything behind one saturated op gets under 1/1000. Or, later on: all parameters behind the "
         "living ones have under 1/1000 of the share of the norm that they once had, in most of the last backwards "
-        "(30, and a tenth of the run).",
+        "(30, and a tenth of the run); or the whole norm is under 1/1000 of what it was, behind a saturated op, and "
+        "the loss no lower than in the beginning.",
         matters="Early layers keep their random features; long dependencies are not learned. The loss falls a "
         "little, from the last layers alone, and stays there.",
         example="layers = [m for _ in range(20) for m in (nn.Linear(64, 64), nn.Sigmoid())]\n"
@@ -51,7 +52,8 @@ class VanishingGradient(Rule):
             if found is not None:
                 yield found
                 return
-        yield from waning.drafts(run)
+        late = list(waning.drafts(run))
+        yield from late or stalling.drafts(run)
 
 
 def _explanations(run: Run, flows: list[Flow]) -> Iterator[Draft]:

@@ -96,3 +96,33 @@ def test_half_of_the_units_that_once_lived():
 )
 def test_units_that_may_be_alive_or_are_few_are_healthy(facts: dict[str, float]):
     assert not found(half_dead(**facts), "GT107")  # type: ignore[arg-type]
+
+
+def stalled(*, loss: float = 1.0, faint: float = 1e-5, saturated: float = 1.0, last: int = 60) -> Synthetic:
+    """All layers get less together from the 101st backward on, with an activation that passes on next to nothing."""
+    recording = mlp(3)
+    recording.train(100, FED, loss=0.5)
+    recording.train(last, dict.fromkeys(range(6), faint), loss=loss)
+    tape = Tape()
+    mean, facts = tape.op("MeanBackward0", shape=()), {"saturated": saturated}
+    squash = tape.op("SigmoidBackward0", mean, norm=1.0, gain=1e-6, attributes=facts)
+    top = tape.op("AddmmBackward0", squash, norm=1e-6)
+    for layer in range(3):
+        tape.leaf(f"layers.{layer}.weight", top, norm=1e-6)
+    recording.graph(tape.snapshot(130))
+    return recording
+
+
+def test_a_whole_network_that_stands_still_behind_a_saturated_op_while_its_loss_is_high():
+    finding = only(stalled(), "GT101")
+    assert (finding.where.op, finding.first_backward, finding.count) == ("SigmoidBackward0", 101, 60)
+    assert set(finding.parameters) == {f"layers.{layer}.weight" for layer in range(3)}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"loss": 0.1}, {"faint": 0.01}, {"saturated": 0.1}, {"last": 15}],
+    ids=["converged", "not negligible", "nothing saturated", "too short"],
+)
+def test_a_network_that_gets_less_as_a_whole_for_other_reasons_is_healthy(facts: dict[str, float]):
+    assert not found(stalled(**facts), "GT101")
