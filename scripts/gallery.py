@@ -87,6 +87,14 @@ PICTURES = (
         {},
     ),
     Picture(
+        "loop",
+        "Where the gradient dies: a loop of plain tensors",
+        "No module is called in this loop, and still its 300 ops are one box a line: the turns that the gradient reaches, "
+        "and those it does not. Both use the same `decay`, and each edge says how much of its gradient comes that way.",
+        programs.leaky,
+        {},
+    ),
+    Picture(
         "vanishing",
         "Where it fades little by little",
         "Twenty sigmoids in a row. What has lost three orders of magnitude since the loss is drawn in amber, with "

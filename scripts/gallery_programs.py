@@ -54,6 +54,23 @@ class Recurrent(nn.Module):
         return out
 
 
+class Leaky(nn.Module):
+    """A sum over time that forgets too fast, written out with plain tensors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed = nn.Linear(4, 16)
+        self.decay = nn.Parameter(torch.full((16,), -1.5))
+        self.head = nn.Linear(16, 2)
+
+    def forward(self, series: Tensor) -> Tensor:
+        state = torch.zeros(len(series), 16)
+        for step in self.embed(series).unbind(1):
+            state = torch.sigmoid(self.decay) * state + step
+        out: Tensor = self.head(state)
+        return out
+
+
 class Distance(nn.Module):
     """Embeds two inputs and measures how far apart they are; the root of zero is where its gradient is born ill."""
 
@@ -231,6 +248,11 @@ def gan() -> Program:
 
 def recurrent() -> Program:
     model, series, classes = Recurrent(), torch.randn(8, 200, 4), torch.randint(0, 2, (8,))
+    return model, lambda: functional.cross_entropy(model(series), classes), model.parameters()
+
+
+def leaky() -> Program:
+    model, series, classes = Leaky(), torch.randn(8, 100, 4), torch.randint(0, 2, (8,))
     return model, lambda: functional.cross_entropy(model(series), classes), model.parameters()
 
 

@@ -49,27 +49,32 @@ class Profile:
 
 
 def profile(graph: Graph) -> Profile:
-    """The level of the gradient near the loss: the median over the tenth of the ops that are nearest to it."""
+    """The level of the gradient near the loss: over the tenth of the ops that are nearest to it, the median of the
+    largest at each distance. Many small ops of a side branch do not count for more than the way that it leaves."""
     ops = sum(kind not in LEAVES for _, kind in graph.nodes(data="kind"))
     wanted = min(MOST, max(FEWEST, int(ops * NEAR)))
-    near = sorted(math.log10(norm) for norm in islice(_norms_from_root(graph), wanted))
+    largest: dict[int, float] = {}
+    for distance, norm in islice(_norms_from_root(graph), wanted):
+        largest[distance] = max(norm, largest.get(distance, 0.0))
+    near = sorted(map(math.log10, largest.values()))
     return Profile(near[len(near) // 2] if near else None)
 
 
-def _norms_from_root(graph: Graph) -> Iterable[float]:
-    """Finite positive norms of ops, breadth first from the roots, or in a part without them from where it begins."""
+def _norms_from_root(graph: Graph) -> Iterable[tuple[int, float]]:
+    """(distance, norm) of ops whose norm is finite and positive, breadth first from the roots, or in a part without
+    them from where it begins."""
     roots = [root for root in graph.graph.get("roots", ()) if root in graph]
     roots = roots or [node for node, degree in graph.in_degree() if not degree]
-    seen, queue = set(roots), deque(roots)
+    seen, queue = set(roots), deque((root, 0) for root in roots)
     while queue:
-        node = queue.popleft()
+        node, distance = queue.popleft()
         facts = graph.nodes[node]
         norm = facts.get("grad_norm")
         if norm and math.isfinite(norm) and facts.get("kind") not in LEAVES:
-            yield norm
+            yield distance, norm
         fresh = [target for target in graph.successors(node) if target not in seen]
         seen.update(fresh)
-        queue.extend(fresh)
+        queue.extend((target, distance + 1) for target in fresh)
 
 
 def with_health(graph: Graph) -> Graph:

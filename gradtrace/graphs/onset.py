@@ -8,13 +8,16 @@ from functools import cached_property
 from typing import NamedTuple
 
 from gradtrace.graphs.dominators import nearest_dominators
-from gradtrace.graphs.order import reach, topological
+from gradtrace.graphs.order import layers, reach, topological
 from gradtrace.graphs.slopes import slopes_of, step_along
 from gradtrace.graphs.types import Facts, Graph, op_name
 
 SUDDEN = 1.0
 """Orders of magnitude in one op from which on the op itself is the place. Where no op on the way takes as much, the
 gradient fades little by little, and the place is but where it passes the border."""
+
+ASIDE = 0.1
+"""Share of a graph below which a part in which the gradient fades is no main way."""
 
 ALIKE = 3
 """Modules in which one and the same op takes a gradient, before that counts as how they are made: faults come
@@ -70,7 +73,7 @@ def find_onsets(graph: Graph, level: float, ends: set[int], taken: set[int]) -> 
         (gradual if node == target else found).setdefault(node, onset)
     last = _last_into_largest(search.order, search.parts, gradual)
     sudden = _without_design(graph, found)
-    return sudden if last is None else {last: gradual[last], **sudden}
+    return sudden if last is None or search.is_aside(last) else {last: gradual[last], **sudden}
 
 
 class _Search:
@@ -114,6 +117,23 @@ class _Search:
             starves = not self.taken or _starves(self.graph, self.parts[target], self.taken)
             return not starves or _is_residual(self.graph, self._position, node) or self._hands_on(node)
         return False
+
+    def is_aside(self, node: int) -> bool:
+        """Whether the part that a gradient fades into is a small side branch of a way that is well farther on: a
+        router's scores, a gate. What fades on the main way takes much of the graph with it, or its end."""
+        part = self.parts[node]
+        farthest = max(map(self._distances.__getitem__, part))
+        return len(part) < ASIDE * len(self.graph) and farthest < self._well_until
+
+    @cached_property
+    def _distances(self) -> dict[int, int]:
+        return layers(self.graph)
+
+    @cached_property
+    def _well_until(self) -> int:
+        """The distance of the farthest op that is well."""
+        ops = (node for node, health in self.healths.items() if health == "ok" and node not in self.ends)
+        return max(map(self._distances.__getitem__, ops), default=-1)
 
     def _hands_on(self, node: int) -> bool:
         """Whether an op hands on its gradient along one way, and only little of it along another: one factor of a

@@ -31,6 +31,22 @@ def test_scale_does_not_matter():
     assert small == healths(snapshot)
 
 
+def test_many_small_ops_beside_the_way_do_not_set_the_level():
+    """Residual branches that hang on a scale of a millionth, as ConvNeXt's do at first."""
+    recording = tape.Tape()
+    x = recording.linear(recording.input("x", 4), "stem")
+    for at in range(16):
+        branch = x
+        for _ in range(20):
+            branch = recording.op("Gelu", branch, module=f"layers.{at}")
+        x = recording.op("Add", recording.op("Mul", branch, gain=1e-6, module=f"layers.{at}"), x)
+    graph = with_health(to_networkx(recording.snapshot(recording.op("Mean", x, gain=0.1, shape=()))))
+    assert graph.graph["level"] == pytest.approx(-1)
+    assert all(
+        facts["health"] == "ok" for facts in graph.nodes.values() if facts["op"] in ("AddBackward0", "MulBackward0")
+    )
+
+
 def test_vanishing_and_exploding_are_told_by_decades_from_the_loss():
     vanishing = with_health(to_networkx(tape.chain(100, gain=0.8)))
     level = profile(vanishing).level
