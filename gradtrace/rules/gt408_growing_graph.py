@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
-from gradtrace.model import Event, LoopKind, Node, Where
+from gradtrace.model import Event, LoopKind, Node, Snapshot, Where
 from gradtrace.rules.arrays import Ints, Rows
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.run import Run
@@ -28,8 +29,8 @@ class GrowingGraph(Rule):
         meaning="The graph behind the loss still holds the graphs of earlier steps: a loss or a recurrent state "
         "is carried over without `detach`, and every backward walks further back.",
         recognised="The number of nodes rises at every backward of one line, 15 times in a row; 4 times where the "
-        "graph holds nodes that were made before the previous backward. Or the backward fails since it "
-        "reaches a graph that is already freed.",
+        "graph holds nodes that were made before the previous backward; or, over 30, it doubles by and large, and so "
+        "do those nodes. Or the backward fails since it reaches a graph that is already freed.",
         matters="Time and memory grow with every step until one runs out; without `retain_graph=True` the second "
         "backward raises.",
         example="total += criterion(model(x), y)\n"
@@ -47,6 +48,8 @@ class GrowingGraph(Rule):
             needed = run.thresholds.graph.carried_rising if seam else run.thresholds.graph.rising
             if length >= needed:
                 yield _draft(run, rows[-length - 1 :], seam, site)
+            elif _swells(run, rows) and (seam := _seam(run, rows)):
+                yield _draft(run, rows, seam, site, how="by and large")
 
     @staticmethod
     def _walked_again(run: Run) -> Iterator[Draft]:
@@ -74,13 +77,42 @@ def _rising(nodes: Ints) -> int:
     return len(up) if up.all() else int(np.argmin(up[::-1]))
 
 
+def _swells(run: Run, rows: Rows) -> bool:
+    """Whether a graph that now and then gets smaller grows all the same, and so does what it holds of earlier
+    backwards."""
+    limits = run.thresholds.graph
+    if len(rows) < 2 * limits.rising or not _grows(run.rows["nodes"][rows], len(rows) // 4, limits.swelling):
+        return False
+    shown = {ref.backward for ref in run.recording.snapshots}
+    numbers = [int(run.numbers[row]) for row in rows if int(run.numbers[row]) in shown]
+    pairs = list(pairwise(numbers))[:: max(1, len(numbers) // limits.rising)]
+    carried = [_carried(run, earlier, later) for earlier, later in pairs]
+    return len(carried) > 1 and min(carried) > 0 and _grows(np.array(carried), len(carried) // 2, limits.swelling)
+
+
+def _grows(sizes: Ints, part: int, factor: float) -> bool:
+    return bool(np.median(sizes[-part:]) >= factor * np.median(sizes[:part]))
+
+
+def _carried(run: Run, earlier: int, later: int) -> int:
+    """Nodes of a recorded graph that were made before an earlier one's backward."""
+    limit = _newest(run.recording.snapshot(earlier))
+    made = (node.sequence for node in run.recording.snapshot(later).nodes)
+    return 0 if limit is None else sum(sequence is not None and sequence <= limit for sequence in made)
+
+
+def _newest(snapshot: Snapshot) -> int | None:
+    """The sequence number of the node that was made last."""
+    return max((node.sequence for node in snapshot.nodes if node.sequence is not None), default=None)
+
+
 def _seam(run: Run, rows: Rows) -> Seam | None:
     """The newest edge of a recorded graph from a node made after an earlier backward to one made before it."""
     shown = {ref.backward for ref in run.recording.snapshots}
     numbers = [int(run.numbers[row]) for row in rows if int(run.numbers[row]) in shown]
     for earlier, later in zip(reversed(numbers[:-1]), reversed(numbers[1:]), strict=True):
         before, after = run.recording.snapshot(earlier), run.recording.snapshot(later)
-        limit = max((node.sequence for node in before.nodes if node.sequence is not None), default=None)
+        limit = _newest(before)
         by_id = {node.id: node for node in after.nodes}
         edges = ((by_id[edge.source], by_id[edge.target]) for edge in after.edges)
         crossing = [
@@ -96,7 +128,7 @@ def _seam(run: Run, rows: Rows) -> Seam | None:
     return None
 
 
-def _draft(run: Run, rows: Rows, seam: Seam | None, site: int) -> Draft:
+def _draft(run: Run, rows: Rows, seam: Seam | None, site: int, how: str = "at every step") -> Draft:
     nodes = run.rows["nodes"][rows].astype(int)
     called = run.source(site)
     source = seam.newer.source if seam else None
@@ -107,7 +139,7 @@ def _draft(run: Run, rows: Rows, seam: Seam | None, site: int) -> Draft:
     )
     return Draft(
         severity="warning",
-        message=f"the graph behind backward(){at_line(called)} grows at every step, from {nodes[0]:,} to "
+        message=f"the graph behind backward(){at_line(called)} grows {how}, from {nodes[0]:,} to "
         f"{nodes[-1]:,} nodes{place}",
         where=Where(
             op=seam.newer.op if seam else None, module=seam.newer.module if seam else None, source=source or called

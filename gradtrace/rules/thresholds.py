@@ -221,6 +221,9 @@ class Graph:
     """Backwards with ever more nodes; recurrent programs vary, they do not only grow."""
     carried_rising: int = 4
     """Enough where the graph still holds nodes of an earlier backward's forward."""
+    swelling: float = 2.0
+    """Growth of the medians, from a first quarter to a last and of what is carried too, of a graph that grows by and
+    large (it holds what a replay buffer draws): one that only varies comes back to its size."""
 
 
 @dataclass(frozen=True)

@@ -334,6 +334,28 @@ def test_sequences_that_get_longer_for_a_while_are_healthy():
     assert not found(recording)
 
 
+def sampled_graph(backward: int, older: int, *, carried: bool) -> Tape:
+    """A graph over `older` nodes, and one more; all of them of this forward unless `carried` from earlier ones."""
+    tape = Tape()
+    tip = tape.op("CatBackward0", sequence=100 * backward + 99, shape=(), source=Source("train.py", 55, "train"))
+    for step in range(older):
+        tip = tape.op("TanhBackward0", tip, sequence=100 * (step if carried else backward) + 5, shape=())
+    return tape
+
+
+@pytest.mark.parametrize(("carried", "grows", "alarms"), [(True, True, 1), (False, True, 0), (True, False, 0)], ids=str)
+def test_a_graph_that_grows_by_and_large(carried: bool, grows: bool, alarms: int):
+    """As over states that a replay buffer draws: every third backward is over fewer than the one before."""
+    recording = mlp()
+    for backward in range(1, 41):
+        older = (backward if grows else 20) - backward % 3 // 2 * min(backward // 2, 9)
+        recording.train(1, nodes=older + 1, flags=BackwardFlag.RETAINED)
+        tape = sampled_graph(backward, min(older, backward), carried=carried)
+        recording.graph(tape.snapshot(backward, structure=str(backward)))
+    findings = found(recording, "GT408")
+    assert [each.where.source for each in findings] == [Source("train.py", 55, "train")] * alarms
+
+
 def test_a_backward_into_a_freed_graph_names_the_line_that_took_the_value_over():
     recording = mlp()
     recording.train(1)
