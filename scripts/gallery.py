@@ -89,8 +89,8 @@ PICTURES = (
     Picture(
         "loop",
         "Where the gradient dies: a loop of plain tensors",
-        "No module is called in this loop, and still its 300 ops are one box a line: the turns that the gradient reaches, "
-        "and those it does not. Both use the same `decay`, and each edge says how much of its gradient comes that way.",
+        "No module is called in this loop, and still its 300 ops are few boxes: the turns that the gradient reaches, "
+        "and those it does not. All use the same `decay`, and each edge says how much of its gradient comes that way.",
         programs.leaky,
         {},
     ),

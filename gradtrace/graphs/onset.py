@@ -225,10 +225,14 @@ def _is_residual(graph: Graph, position: Mapping[int, int], node: int) -> bool:
     entry, fork = node, list(graph.predecessors(node))
     while len(fork) == 1 and op_name(graph.nodes[fork[0]].get("op")) not in _SUMS:
         entry, fork = fork[0], list(graph.predecessors(fork[0]))
-    beside = set(graph.successors(fork[0])) - {entry} if len(fork) == 1 else set()
-    last = max(map(position.__getitem__, beside), default=-1)
+    if len(fork) != 1:
+        return False
+    beside = {(end, facts.get("input_nr")) for _, end, facts in graph.out_edges(fork[0], data=True) if end != entry}
+    last = max((position[end] for end, _ in beside), default=-1)
     behind = reach([node], lambda at: (end for end in graph.successors(at) if position[end] <= last))
-    return not beside.isdisjoint(behind)
+    return any(
+        (end, facts.get("input_nr")) in beside for at in behind for _, end, facts in graph.out_edges(at, data=True)
+    )
 
 
 def _crossings(graph: Graph, healths: dict[int, str], ends: set[int]) -> Iterator[tuple[int, int, Facts]]:

@@ -237,6 +237,21 @@ def test_what_a_join_itself_deals_nothing_to_is_no_place():
     assert not any(dict(with_health(graph).nodes(data="onset")).values())
 
 
+@pytest.mark.parametrize(("parts", "told"), [("one", False), ("several", True)])
+def test_a_state_and_what_is_added_to_it_are_no_residual_branch(parts, told):
+    """Both may come from one op all the same: the state from its first output, what is added from the next ones."""
+    recording = tape.Tape()
+    steps = recording.op("Unbind", recording.linear(recording.input("x", 4), "embed"))
+    state = steps
+    for _ in range(40):
+        state = recording.op("Add", recording.op("Mul", recording.linear(state, "cell"), gain=0.6), steps)
+    graph = to_networkx(recording.snapshot(recording.op("Sum", recording.linear(state, "head"), shape=())))
+    (unbind,) = [node for node, op in graph.nodes(data="op") if op == "UnbindBackward0"]
+    for output, (_, _, facts) in enumerate(graph.in_edges(unbind, data=True)):
+        facts["input_nr"] = output if parts == "several" else 0
+    assert any(dict(with_health(graph).nodes(data="onset")).values()) is told
+
+
 def test_a_module_in_which_an_illness_begins_is_never_one_of_many():
     recording = tape.Tape()
     x = recording.input("x", 4)
