@@ -235,9 +235,12 @@ class CutTracker:
         user = self._sites.user_frame(frame)
         if frame is user:  # in the `forward` of a custom Function, say
             return seen.name
+        name = frame.f_code.co_name
         while frame.f_back is not None and frame.f_back is not user:
             frame = frame.f_back
-        return frame.f_code.co_name
+            if "<locals>" not in frame.f_code.co_qualname:  # what a decorator wraps around it has no name of its own
+                name = frame.f_code.co_name
+        return name
 
     def _carry(self, keys: set[Key], seen: Seen) -> None:
         if seen.after > seen.before:

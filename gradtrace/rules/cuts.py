@@ -15,6 +15,8 @@ _REMEDIES = {
     "data=": "assigning .data copies values alone: call the module with the computed weights, by "
     "torch.func.functional_call",
     "deepcopy": "a copy has no history: compute with the weights themselves, by torch.func.functional_call",
+    "checkpoint": "pass use_reentrant=False: a reentrant checkpoint hands a gradient back only where one of its own "
+    "inputs wants one",
     "item": "keep the tensor in the loss; item() is for printing",
     "tolist": "stay with tensors until the loss is made",
     "numpy": "write this step with torch operations",

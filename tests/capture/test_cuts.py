@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.utils import vector_to_parameters
+from torch.utils.checkpoint import checkpoint
 
 import gradtrace
 
@@ -223,3 +224,23 @@ def test_tensors_lent_to_a_module_for_one_call_are_not_its_parameters() -> None:
         ("weight", "parameter"),
         ("bias", "parameter"),
     }
+
+
+class Checkpointed(nn.Module):
+    """A reentrant checkpoint around the first layer, which is given data alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hyper, self.main = nn.Linear(4, 4), nn.Linear(4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.main(checkpoint(self.hyper, x, use_reentrant=True))  # here
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad=True")
+def test_a_reentrant_checkpoint_of_data_is_named(tmp_path: Path) -> None:
+    (finding,) = _trained(Checkpointed(), tmp_path).findings
+    assert (finding.code, finding.where.op) == ("GT301", "checkpoint")
+    assert "use_reentrant=False" in (finding.fix or "")
+    assert finding.where.source is not None
+    assert finding.where.source.line == _line_of(Checkpointed.forward)
