@@ -179,19 +179,33 @@ def _first_use(run: Run, ids: list[int]) -> Source | None:
     return None
 
 
+def _idle_doubles(run: Run) -> list[str]:
+    """Optimizers that never step on a new gradient, and hold what another one steps: built from the wrong model."""
+    return [
+        optimizer.name
+        for optimizer in run.optimizers
+        if not run.protocol.steps(optimizer.id).has(StepFlag.FRESH).any() and reach.other_holders(run, optimizer)
+    ]
+
+
 def _draft(run: Run, ids: list[int], severity: str, *, of_other_models: bool) -> Draft:
     names = run.names(ids)
     rows = np.flatnonzero(run.got[:, ids].any(axis=1))
     moved = len({leaf for leaf in run.owners if run.root_of(run.leaves[leaf]) is not None})
     optimizers = listed([optimizer.name for optimizer in run.optimizers])
     hidden = all("[" in run.leaves[leaf].name for leaf in ids)
+    idle = _idle_doubles(run)
     return Draft(
         severity=severity,
         message=f"{listed(names)} {'gets' if len(names) == 1 else 'get'} gradients, and no optimizer holds "
         f"{'it' if len(names) == 1 else 'them'}",
         where=Where(parameter=names[0], module=common_module([run.leaves[leaf].module for leaf in ids])),
         cause=f"{counted(len(names), 'parameter')} left out of {optimizers}"
-        + (": kept in a plain list or dict, which parameters() does not look into" if hidden else ""),
+        + (": kept in a plain list or dict, which parameters() does not look into" if hidden else "")
+        + (
+            f"; {listed(idle)} {'holds' if len(idle) == 1 else 'hold'} what another optimizer steps already"
+            * bool(idle)
+        ),
         fix="keep modules in nn.ModuleList or nn.ModuleDict, parameters in nn.ParameterList or nn.ParameterDict"
         if hidden
         else "add them to the optimizer, or freeze them with requires_grad_(False)",
@@ -201,6 +215,7 @@ def _draft(run: Run, ids: list[int], severity: str, *, of_other_models: bool) ->
             "not_optimized": len(ids),
             "optimized": moved,
             "of_other_models": of_other_models,
+            "idle_optimizers": idle,
             "steps": reach.all_steps(run),
         },
     )

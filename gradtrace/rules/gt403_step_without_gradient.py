@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from gradtrace.model import Optimizer, StepFlag, Where
+from gradtrace.rules import reach
 from gradtrace.rules.arrays import Rows
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.protocol import Steps
@@ -70,7 +71,12 @@ def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
         last=_positive(steps.backward[-1]),
         count=len(steps),
         parameters=run.names(dict.fromkeys(optimizer.parameters)),
-        evidence={"steps": len(steps), "with_gradient": 0, "backwards": len(run.rows)},
+        evidence={
+            "steps": len(steps),
+            "with_gradient": 0,
+            "backwards": len(run.rows),
+            "held_by": [other.name for other in reach.other_holders(run, optimizer)],
+        },
     )
 
 

@@ -105,6 +105,11 @@ def _other_op(cause: Finding, effect: Finding) -> bool:
     return _shares_parameters(cause, effect) and not _same_op(cause, effect)
 
 
+def _built_from_another_model(cause: Finding, effect: Finding) -> bool:
+    """What is left out would be the business of an optimizer that holds what another one steps already."""
+    return bool(effect.evidence.get("held_by")) and effect.where.optimizer in cause.evidence.get("idle_optimizers", ())
+
+
 def _leaves_others_alone(cause: Finding, effect: Finding) -> bool:
     """All that is optimized is cut off, so that the loss reaches nothing but a model beside it (a teacher)."""
     cut_off = cause.where.op is not None and cause.evidence.get("trained_parameters") == 0
@@ -150,6 +155,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT405", ("GT403", "GT406"), _of_its_optimizers),
     Explanation("GT405", ("GT302",), _shares_parameters),  # nothing moves them, or the zero factor beside them
     Explanation("GT402", ("GT302",), _shares_parameters),
+    Explanation("GT402", ("GT403",), _built_from_another_model),
     Explanation("GT301", ("GT403",), _is_cut),
     Explanation("GT301", ("GT402",), _made_by_it),
     Explanation("GT301", ("GT402",), _leaves_others_alone),

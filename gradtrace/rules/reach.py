@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from gradtrace.model import Parameter
+from gradtrace.model import Optimizer, Parameter
 from gradtrace.rules.run import Run
 
 _CONTAINERS = ("ModuleList", "ModuleDict")
@@ -100,6 +100,12 @@ def used_behind_cuts(run: Run) -> set[int]:
 def held_ids(run: Run) -> set[int]:
     """Leaves in any optimizer that was seen, stepping or not."""
     return {leaf for optimizer in run.recording.optimizers for leaf in optimizer.parameters}
+
+
+def other_holders(run: Run, optimizer: Optimizer) -> list[Optimizer]:
+    """Other stepping optimizers that hold all of an optimizer's parameters."""
+    mine = set(optimizer.parameters)
+    return [other for other in run.optimizers if other.id != optimizer.id and mine <= set(other.parameters)]
 
 
 def all_steps(run: Run) -> int:

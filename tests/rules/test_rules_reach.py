@@ -593,6 +593,34 @@ def test_an_optimizer_stepped_in_the_place_of_another_hides_nothing():
     assert [finding.where.optimizer for finding in found(recording, "GT402")] == ["critic_optimizer"]
 
 
+def _two_optimizers(*, of_one_model: bool) -> Synthetic:
+    """The second one never has a gradient to use; the critic is in neither."""
+    recording = Synthetic()
+    recording.module("", "Agent")
+    actor = recording.layer("actor")
+    other = actor if of_one_model else recording.layer("spare", calls=0, backward_calls=0)
+    recording.layer("critic")
+    recording.optimizer(actor, "actor_optimizer")
+    recording.optimizer(other, "critic_optimizer")
+    for _ in range(30):
+        recording.backward(without(recording, *set(other) - set(actor)))
+        recording.step(0)
+        recording.step(1, flags=StepFlag.NO_GRAD)
+    return recording
+
+
+def test_an_optimizer_built_from_the_wrong_model_is_one_fault():
+    finding = only(_two_optimizers(of_one_model=True), "GT402")
+    assert finding.cause is not None
+    assert finding.cause.endswith("; critic_optimizer holds what another optimizer steps already")
+    assert [other["code"] for other in finding.evidence["also"]] == ["GT403"]
+
+
+def test_an_optimizer_of_its_own_parameters_that_steps_in_vain_is_another_fault():
+    codes = {finding.code for finding in found(_two_optimizers(of_one_model=False)) if finding.severity != "note"}
+    assert codes == {"GT402", "GT403"}
+
+
 def _moved_by_hand(moves: int) -> Synthetic:
     """Two plain tensors behind `sign` and in front of it, and no optimizer."""
     recording = Synthetic()
