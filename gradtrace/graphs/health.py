@@ -50,27 +50,27 @@ class Profile:
 
 def profile(graph: Graph) -> Profile:
     """The level of the gradient near the loss: over the tenth of the ops that are nearest to it, the median of the
-    largest at each distance. Many small ops of a side branch do not count for more than the way that it leaves."""
-    ops = sum(kind not in LEAVES for _, kind in graph.nodes(data="kind"))
-    wanted = min(MOST, max(FEWEST, int(ops * NEAR)))
+    largest at each distance. Many small ops of a side branch do not count for more than the way that it leaves, and
+    what is handed to parameters does not count."""
+    ends = tails(graph)
+    wanted = min(MOST, max(FEWEST, int((len(graph) - len(ends)) * NEAR)))
     largest: dict[int, float] = {}
-    for distance, norm in islice(_norms_from_root(graph), wanted):
+    for distance, norm in islice(_norms_from_root(graph, ends), wanted):
         largest[distance] = max(norm, largest.get(distance, 0.0))
     near = sorted(map(math.log10, largest.values()))
     return Profile(near[len(near) // 2] if near else None)
 
 
-def _norms_from_root(graph: Graph) -> Iterable[tuple[int, float]]:
-    """(distance, norm) of ops whose norm is finite and positive, breadth first from the roots, or in a part without
-    them from where it begins."""
+def _norms_from_root(graph: Graph, ends: Collection[int]) -> Iterable[tuple[int, float]]:
+    """(distance, norm) of nodes that are no `ends` and whose norm is finite and positive, breadth first from the roots,
+    or in a part without them from where it begins."""
     roots = [root for root in graph.graph.get("roots", ()) if root in graph]
     roots = roots or [node for node, degree in graph.in_degree() if not degree]
     seen, queue = set(roots), deque((root, 0) for root in roots)
     while queue:
         node, distance = queue.popleft()
-        facts = graph.nodes[node]
-        norm = facts.get("grad_norm")
-        if norm and math.isfinite(norm) and facts.get("kind") not in LEAVES:
+        norm = graph.nodes[node].get("grad_norm")
+        if norm and math.isfinite(norm) and node not in ends:
             yield distance, norm
         fresh = [target for target in graph.successors(node) if target not in seen]
         seen.update(fresh)
