@@ -20,11 +20,11 @@ def branches(graph: Graph, change: str) -> list[str]:
 
     Whole modules where there are such, else ops with their source lines.
     """
-    whole = _whole_modules(graph)
+    whole = whole_modules(graph)
     found: dict[str, None] = {}
     for _, facts in sorted(graph.nodes(data=True), key=lambda item: forward_order(*item)):
         if facts["change"] == change and facts.get("kind") not in LEAVES:
-            found[_outermost(facts, whole) or _op_at(facts)] = None
+            found[outermost_of(facts, whole) or _op_at(facts)] = None
     return list(found)
 
 
@@ -41,16 +41,16 @@ def fold_changes(graph: Graph, budget: int = BUDGET, calls: str = "together") ->
 
 def _mixed_modules(graph: Graph) -> set[str]:
     """The innermost modules around each place to be seen that are neither new nor gone as a whole."""
-    whole = _whole_modules(graph)
+    whole = whole_modules(graph)
     places = [facts for facts in graph.nodes.values() if facts["change"] in OTHER or facts.get("findings")]
     found = set()
     for facts in places:
-        outermost = _outermost(facts, whole)
+        outermost = outermost_of(facts, whole)
         found.add(parent(outermost) if outermost else facts.get("module") or "")
     return found - {""}
 
 
-def _whole_modules(graph: Graph) -> dict[str, str]:
+def whole_modules(graph: Graph) -> dict[str, str]:
     """Modules all of whose nodes were added, or all removed, and which of the two."""
     changes: dict[str, set[str]] = {}
     for facts in graph.nodes.values():
@@ -59,7 +59,7 @@ def _whole_modules(graph: Graph) -> dict[str, str]:
     return {path: next(iter(kinds)) for path, kinds in changes.items() if len(kinds) == 1 and kinds <= OTHER}
 
 
-def _outermost(facts: Facts, whole: Mapping[str, str]) -> str | None:
+def outermost_of(facts: Facts, whole: Mapping[str, str]) -> str | None:
     """The outermost module around a node that is among `whole`."""
     return next((path for path in lineage(facts.get("module") or "") if path in whole), None)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
+from gradtrace.graphs.changes import outermost_of, whole_modules
 from gradtrace.graphs.copies import copied
 from gradtrace.graphs.infer import infer_modules
 from gradtrace.graphs.order import topological
@@ -121,12 +122,14 @@ def _decades(before: float | None, after: float | None) -> float:
 
 
 def _summary(graph: Graph) -> Iterable[str]:
-    """One line for each kind of change and module, the largest first."""
+    """One line for each kind of change and module, the largest first; a module that is new or gone as a whole is one,
+    with all that it holds."""
     changes: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], str] = {}
+    whole = whole_modules(graph)
     for _, facts in graph.nodes(data=True):
         if facts["change"] != "same":
-            key = facts["change"], facts.get("module") or "outside of modules"
+            key = facts["change"], outermost_of(facts, whole) or facts.get("module") or "outside of modules"
             changes[key] += 1
             examples.setdefault(key, facts.get("name") or op_name(facts.get("op")))
     if not changes:

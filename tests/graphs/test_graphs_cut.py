@@ -201,6 +201,8 @@ def test_compare_names_what_was_added_removed_and_changed():
     assert changes.count("added") == len(second) - len(first)
     assert "removed" not in changes
     assert changes.count("changed") > 0
+    added = [line for line in found.summary if line.startswith("added")]
+    assert [line.split(" (")[0] for line in added] == [f"added in encoder.layers.2: {len(second) - len(first)} nodes"]
     back = compare(second, first)
     assert [change for _, change in back.graph.nodes(data="change")].count("removed") == len(second) - len(first)
     assert any(line.startswith("removed in encoder.layers.2") for line in back.summary)
