@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gradtrace.graphs.copies import copied
 from gradtrace.graphs.order import layers
-from gradtrace.graphs.types import LEAVES, Graph
+from gradtrace.graphs.types import LEAVES, Facts, Graph
 
 USES = 6
 """Uses of one node from which on its edges hide the drawing, and cost the layout more than all other nodes."""
@@ -29,10 +29,8 @@ def split_hubs(graph: Graph) -> Graph:
             continue
         is_leaf = facts.get("kind") in LEAVES
         for number, use in enumerate(uses if is_leaf else [node for node in far if node != uses[-1]]):
-            kind = facts["kind"] if is_leaf else "reference"
-            place = {"module": graph.nodes[use].get("module"), "scope": graph.nodes[use].get("scope")}
-            counted = {} if is_leaf and not number else {"nodes": 0, "parameters": 0}
-            result.add_node(fresh, **{**facts, **place, **counted, "kind": kind, "uses": len(uses)})
+            counts = is_leaf and not number
+            result.add_node(fresh, **_stand_in(facts, graph.nodes[use], counts=counts), uses=len(uses))
             for key in graph[use][hub]:
                 result.add_edge(use, fresh, key=key, **graph.edges[use, hub, key])
             result.remove_edges_from([(use, hub, key) for key in graph[use][hub]])
@@ -40,3 +38,11 @@ def split_hubs(graph: Graph) -> Graph:
         if is_leaf:
             result.remove_node(hub)
     return result
+
+
+def _stand_in(hub: Facts, use: Facts, *, counts: bool) -> Facts:
+    """The facts of what is drawn of a hub beside one use; it counts as the hub or, where that is there as well, as
+    nothing."""
+    kind = hub["kind"] if hub["kind"] in LEAVES else "reference"
+    amounts = {} if counts else {"nodes": 0, "parameters": 0}
+    return {**hub, **amounts, "kind": kind, "module": use.get("module"), "scope": use.get("scope")}
