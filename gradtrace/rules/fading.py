@@ -172,15 +172,17 @@ def is_saturated(flow: Flow, run: Run) -> bool:
     return any(_saturation(node) > run.thresholds.flow.saturated for node in flow.nodes)
 
 
-def saturated_ops(flow: Flow, run: Run) -> list[int]:
-    """Ops most of whose units are saturated and that lose three decades on their own."""
+def saturated_ops(flow: Flow, run: Run, *, closed: bool = False) -> list[int]:
+    """Ops most of whose units are saturated and that lose three decades on their own; with `closed` also those that
+    pass on exactly nothing."""
     limits = run.thresholds.flow
     return [
         place
         for place, node in enumerate(flow.nodes)
         if _saturation(node) > limits.saturated
         and node.gain is not None
-        and 0 < node.gain < 10.0**-limits.bottleneck_decades
+        and (closed or node.gain > 0)
+        and node.gain < 10.0**-limits.bottleneck_decades
     ]
 
 

@@ -92,7 +92,7 @@ class Flow:
     @cached_property
     def _first_use(self) -> int:
         """The level of the op nearest to the loss that takes a parameter; 0 without any."""
-        users = [user for leaf in self.layout.leaves.values() for user in self.layout.users(leaf)]
+        users = [user for leaf in self.layout.weights.values() for user in self.layout.users(leaf)]
         return int(self.layout.level[users].min()) if users else 0
 
     @cached_property
@@ -158,7 +158,7 @@ class Flow:
 
     def _used_from(self, level: int) -> list[str]:
         found = []
-        for name, place in self.layout.leaves.items():
+        for name, place in self.layout.weights.items():
             users = self.layout.users(place)
             if users and min(self.layout.level[user] for user in users) >= level:
                 found.append((-int(self.layout.level[place]), place, name))
@@ -183,7 +183,7 @@ class Flow:
     def reuses(self) -> Iterator[tuple[str, Floats]]:
         """For each weight that a chain of ops uses one after the other, as a recurrence inside one call or without any
         module does: the gradient at each use, first use first."""
-        for name, leaf in self.layout.leaves.items():
+        for name, leaf in self.layout.weights.items():
             if len(self.nodes[leaf].shape or ()) < 2:
                 continue
             users = sorted(self.layout.users(leaf), key=lambda place: -int(self.layout.level[place]))

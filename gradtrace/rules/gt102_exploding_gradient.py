@@ -61,7 +61,7 @@ def _reaches_a_weight(flow: Flow) -> bool:
     """Whether an op that takes a parameter gets so much more than any near the loss: large numbers that a rectifier or
     a mask takes away again harm nobody."""
     late, _ = flow.profile.ends(flow.limits.share)
-    users = [user for leaf in flow.layout.leaves.values() for user in flow.layout.users(leaf)]
+    users = [user for leaf in flow.layout.weights.values() for user in flow.layout.users(leaf)]
     return bool((flow.norms[users] > 10.0**flow.limits.decades * float(late.max())).any())
 
 
@@ -175,7 +175,7 @@ def _multiplier(flow: Flow, place: int | None) -> str | None:
     if place is None:
         return None
     layout = flow.layout
-    mine = {name: leaf for name, leaf in layout.leaves.items() if place in layout.users(leaf)}
+    mine = {name: leaf for name, leaf in layout.weights.items() if place in layout.users(leaf)}
     return max(mine, key=lambda name: numel(flow.nodes[mine[name]].shape) or 0, default=None)
 
 
@@ -192,7 +192,7 @@ def _largest(run: Run, module: str | None) -> str | None:
 
 def _training_draft(run: Run, rows: Rows, total: Floats, base: float) -> Draft:
     last = rows[-1]
-    columns = [leaf.id for leaf in run.parameters if run.got[last, leaf.id]]
+    columns = [leaf.id for leaf in run.parameters or run.leaves if run.got[last, leaf.id]]
     order = sorted(columns, key=lambda leaf: -float(run.norm[last, leaf]))
     names = run.names(order)
     above = np.flatnonzero(total > 10.0 * base)

@@ -105,6 +105,12 @@ class Layout:
         """Place of each plain tensor that wants a gradient, by its name."""
         return {node.name: place for place, node in enumerate(self.nodes) if node.kind == "input" and node.name}
 
+    @cached_property
+    def weights(self) -> dict[str, int]:
+        """The parameters; where there are none, the plain tensors: a program that updates its tensors by hand, without
+        modules and optimizers, trains those."""
+        return self.leaves or self.inputs
+
     def users(self, place: int) -> list[int]:
         """The ops that take a leaf's value, past those that only rearrange it."""
         found, stack, seen = [], [place], {place}

@@ -78,7 +78,7 @@ def _blocked(run: Run, rows: Rows) -> tuple[Flow, list[int]] | None:
     """The last graph measured in these rows, and its saturated ops with parameters behind them."""
     numbers = set(run.numbers[rows].tolist())
     flows = [flow for flow in run.flows.measured if flow.backward in numbers]
-    places = fading.saturated_ops(flows[-1], run) if flows else []
+    places = fading.saturated_ops(flows[-1], run, closed=True) if flows else []
     return (flows[-1], places) if places and flows[-1].behind(places) else None
 
 

@@ -98,14 +98,16 @@ def test_units_that_may_be_alive_or_are_few_are_healthy(facts: dict[str, float])
     assert not found(half_dead(**facts), "GT107")  # type: ignore[arg-type]
 
 
-def stalled(*, loss: float = 1.0, faint: float = 1e-5, saturated: float = 1.0, last: int = 60) -> Synthetic:
+def stalled(
+    *, loss: float = 1.0, faint: float = 1e-5, saturated: float = 1.0, gain: float = 1e-6, last: int = 60
+) -> Synthetic:
     """All layers get less together from the 101st backward on, with an activation that passes on next to nothing."""
     recording = mlp(3)
     recording.train(100, FED, loss=0.5)
     recording.train(last, dict.fromkeys(range(6), faint), loss=loss)
     tape = Tape()
     mean, facts = tape.op("MeanBackward0", shape=()), {"saturated": saturated}
-    squash = tape.op("SigmoidBackward0", mean, norm=1.0, gain=1e-6, attributes=facts)
+    squash = tape.op("SigmoidBackward0", mean, norm=1.0, gain=gain, attributes=facts)
     top = tape.op("AddmmBackward0", squash, norm=1e-6)
     for layer in range(3):
         tape.leaf(f"layers.{layer}.weight", top, norm=1e-6)
@@ -113,8 +115,9 @@ def stalled(*, loss: float = 1.0, faint: float = 1e-5, saturated: float = 1.0, l
     return recording
 
 
-def test_a_whole_network_that_stands_still_behind_a_saturated_op_while_its_loss_is_high():
-    finding = only(stalled(), "GT101")
+@pytest.mark.parametrize("facts", [{}, {"gain": 0.0, "faint": 0.0}], ids=["next to nothing", "nothing"])
+def test_a_whole_network_that_stands_still_behind_a_saturated_op(facts: dict[str, float]):
+    finding = only(stalled(**facts), "GT101")
     assert (finding.where.op, finding.first_backward, finding.count) == ("SigmoidBackward0", 101, 60)
     assert set(finding.parameters) == {f"layers.{layer}.weight" for layer in range(3)}
 

@@ -275,6 +275,30 @@ def test_a_gradient_that_grows_with_depth():
     assert finding.evidence["by_depth"] is True
 
 
+def by_hand(gain: float) -> Synthetic:
+    """Twelve layers of plain tensors that no module and no optimizer owns."""
+    recording = deep([gain] * 6)
+    recording.optimizers.clear()
+    recording.parameters = [replace(leaf, kind="input", module=None) for leaf in recording.parameters]
+    for backward in MEASURED:
+        snapshot = recording.snapshot(backward)
+        nodes = tuple(node._replace(kind="input") if node.kind == "parameter" else node for node in snapshot.nodes)
+        recording.graph(replace(snapshot, nodes=nodes))
+    return recording
+
+
+@pytest.mark.parametrize(("gain", "code"), [(0.2, "GT101"), (5.0, "GT102")])
+def test_tensors_that_a_program_updates_by_hand_are_its_weights(gain: float, code: str):
+    assert only(by_hand(gain), code).where.parameter == "layers.0.weight"
+
+
+def test_plain_tensors_whose_gradient_grows_from_step_to_step_are_named():
+    recording = by_hand(1.0)
+    for step in range(20):
+        recording.backward(dict.fromkeys(range(24), 3.0**step), loss=9.0**step)
+    assert found(recording, "GT102")[0].where.parameter == "layers.0.weight"
+
+
 def test_growth_that_a_rectifier_takes_away_before_any_weight_is_none():
     recording = mlp(2)
     recording.train(20)

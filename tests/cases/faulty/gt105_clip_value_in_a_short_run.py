@@ -1,6 +1,6 @@
 """A short debugging run whose element-wise limit is five decades under the gradients: the loss stands still.
 
-Source: https://discuss.pytorch.org/t/proper-way-to-do-gradient-clipping/191, limits copied from another loss scale.
+Source: Pascanu et al. (https://arxiv.org/abs/1211.5063): a limit is chosen by the average norm over many updates.
 expect: {"code": "GT105", "line": true, "also": ["GT406"]}
 """
 import torch

@@ -1,6 +1,6 @@
 """All kernels of a convolution start at 0.1; a smoke test of five steps is enough to see that they stay alike.
 
-Source: https://discuss.pytorch.org/t/weight-initilzation/157, `weight.data.fill_(0.01)` as the first answer.
+Source: Goodfellow, Bengio and Courville, "Deep Learning" (2016), section 8.4: initial parameters must break symmetry.
 expect: {"code": "GT108", "where": {"module": "0"}}
 """
 import torch
