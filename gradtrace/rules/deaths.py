@@ -66,7 +66,7 @@ def _by_batches(bar: float, run: Run, leaf: Parameter, layouts: list[Layout]) ->
     if leaf.module is None or len(run.rows) < limits.batches:
         return None
     bias = next((other for other in run.by_module[leaf.module] if other.shape == leaf.shape[:1]), None)
-    samples = min((_samples(leaf, layout) for layout in layouts if leaf.name in layout.leaves), default=0)
+    samples = min((_samples(leaf, layout) for layout in layouts if leaf.name in layout.weights), default=0)
     if bias is None or samples < limits.samples:
         return None
     zeros = run.recording.statistic("zeros", -_RECENT)[:, bias.id]
@@ -87,7 +87,7 @@ def died(run: Run, leaf: Parameter, layouts: list[Layout]) -> Seen | None:
     if len(looks) < 2:
         return None
     limits, start = run.thresholds.units, int(looks[-2])
-    samples = min((_samples(leaf, layout) for layout in layouts if leaf.name in layout.leaves), default=0)
+    samples = min((_samples(leaf, layout) for layout in layouts if leaf.name in layout.weights), default=0)
     seen = samples * (int(looks[-1]) - start) // _EACH
     least = float(share[:-1].min())
     many = share[-1] - least >= limits.died * (1.0 - least)
@@ -108,5 +108,5 @@ def _is_as_high(run: Run, since: int) -> bool:
 
 def _samples(leaf: Parameter, layout: Layout) -> int:
     """Positions that each unit of the layer is computed at in one backward: samples, times places in a convolution."""
-    sizes = [numel(layout.nodes[user].shape) or 0 for user in layout.users(layout.leaves[leaf.name])]
+    sizes = [numel(layout.nodes[user].shape) or 0 for user in layout.users(layout.weights[leaf.name])]
     return max(sizes, default=0) // leaf.shape[0]

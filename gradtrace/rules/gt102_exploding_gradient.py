@@ -192,7 +192,7 @@ def _largest(run: Run, module: str | None) -> str | None:
 
 def _training_draft(run: Run, rows: Rows, total: Floats, base: float) -> Draft:
     last = rows[-1]
-    columns = [leaf.id for leaf in run.parameters or run.leaves if run.got[last, leaf.id]]
+    columns = [leaf.id for leaf in run.weights if run.got[last, leaf.id]]
     order = sorted(columns, key=lambda leaf: -float(run.norm[last, leaf]))
     names = run.names(order)
     above = np.flatnonzero(total > 10.0 * base)

@@ -90,7 +90,7 @@ class Layer(NamedTuple):
 
 def _dead_layers(run: Run) -> Iterator[Layer]:
     layouts = [layout for _, layout in run.flows.structures]
-    for leaf in run.parameters:
+    for leaf in run.weights:
         if len(leaf.shape) < 2 or leaf.sparse:
             continue
         shown = find_units(leaf, layouts)
@@ -102,7 +102,7 @@ def _dead_layers(run: Run) -> Iterator[Layer]:
             continue
         seen = _dead_units(run, leaf, axis, layouts, rectifier)
         if seen is not None and (rectifier is None or _is_reached(run, rectifier, since=seen.first)):
-            level = int(layout.level[layout.leaves[leaf.name]]) if layout else 0
+            level = int(layout.level[layout.weights[leaf.name]]) if layout else 0
             fed = _fed(layout, rectifier) if layout and rectifier and seen.share == 1 else []
             yield Layer(leaf, *seen, rectifier, level, fed)
 
@@ -191,7 +191,7 @@ def _fed(layout: Layout, rectifier: Node) -> list[str]:
                 found.add(user)
             if is_view(op) or op.startswith(_ZERO_STAYS):
                 stack.append(user)
-    return [name for name, place in layout.leaves.items() if found & set(layout.users(place))]
+    return [name for name, place in layout.weights.items() if found & set(layout.users(place))]
 
 
 def _cause(op: str | None) -> str:
@@ -219,7 +219,7 @@ def _draft(run: Run, layers: list[Layer]) -> Draft:
         first=worst.first,
         last=worst.last,
         count=worst.looks,
-        parameters=[leaf.name for leaf in run.parameters if leaf.module in modules] or [worst.leaf.name],
+        parameters=[leaf.name for leaf in run.weights if leaf.module in modules] or [worst.leaf.name],
         evidence={
             "dead": number,
             "units": worst.units,

@@ -32,8 +32,8 @@ class SymmetricUnits(Rule):
 
     def check(self, run: Run) -> Iterable[Draft]:
         layouts = [layout for _, layout in run.flows.structures]
-        axes = {leaf.id: _symmetric_axis(run, leaf, layouts) for leaf in run.parameters if len(leaf.shape) >= 2}
-        found = [leaf for leaf in run.parameters if axes.get(leaf.id) is not None and _is_hidden(leaf, layouts)]
+        axes = {leaf.id: _symmetric_axis(run, leaf, layouts) for leaf in run.weights if len(leaf.shape) >= 2}
+        found = [leaf for leaf in run.weights if axes.get(leaf.id) is not None and _is_hidden(leaf, layouts)]
         if found:
             names = [leaf.name for leaf in found]
             units = found[0].shape[axes[found[0].id] or 0] // gates(found[0])
@@ -75,13 +75,13 @@ def _are_alike(shares: Singles, units: int, blocks: int) -> bool:
 def _is_hidden(leaf: Parameter, layouts: list[Layout]) -> bool:
     """Whether other weights stand between the layer and the loss."""
     for layout in reversed(layouts):
-        place = layout.leaves.get(leaf.name)
+        place = layout.weights.get(leaf.name)
         if place is None:
             continue
         above = layout.nearer(layout.users(place))
         return any(
             other != place and _is_of_another_layer(leaf, layout.nodes[other])
-            for other in layout.leaves.values()
+            for other in layout.weights.values()
             if any(user in above for user in layout.users(other))
         )
     return not layouts

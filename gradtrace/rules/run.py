@@ -46,6 +46,12 @@ class Run:
         return [leaf for leaf in wanting if leaf.is_measured]
 
     @cached_property
+    def weights(self) -> list[Parameter]:
+        """The parameters; where there are none, the plain tensors that the program updates by hand."""
+        plain = [leaf for leaf in self.leaves if leaf.kind == "input" and leaf.requires_grad and leaf.is_measured]
+        return self.parameters or plain
+
+    @cached_property
     def modules(self) -> dict[str, Module]:
         return {module.name: module for module in self.recording.modules}
 

@@ -31,7 +31,7 @@ def find_units(leaf: Parameter, layouts: list[Layout]) -> list[Units]:
     """In each recorded graph that shows them, the newest first."""
     found = []
     for layout in reversed(layouts):
-        place = layout.leaves.get(leaf.name)
+        place = layout.weights.get(leaf.name)
         if place is None:
             continue
         rows, columns = _by_row(layout, place), _by_column(layout, place, leaf)

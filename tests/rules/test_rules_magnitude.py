@@ -657,11 +657,13 @@ def test_rows_that_are_inputs_and_not_units_may_well_be_zero():
     assert not found(dead(relu_net(untransposed=True), 16.0))
 
 
-def from_the_right(above: str) -> Synthetic:
+def from_the_right(above: str, kind: str = "parameter") -> Synthetic:
     """A weight outside of modules of 4 inputs and 16 units, `relu(x @ w1)`, and another one above."""
     recording = Synthetic()
     first, second = recording.parameter("w1", (4, 16), module=None), recording.parameter("w2", (16, 1), module=None)
-    recording.optimizer([first, second])
+    if kind == "parameter":
+        recording.optimizer([first, second])
+    recording.parameters = [replace(leaf, kind=kind) for leaf in recording.parameters]
     recording.train(40)
     tape = Tape()
     upper = tape.op("MmBackward0", tape.op("MseLossBackward0", shape=()), shape=(32, 1))
@@ -669,13 +671,15 @@ def from_the_right(above: str) -> Synthetic:
     tape.leaf("w1", tape.op("MmBackward0", tape.op(above, upper, shape=(32, 16)), shape=(32, 16)))
     shapes = {"w1": (4, 16), "w2": (16, 1)}
     tape.nodes = [node._replace(shape=shapes.get(node.name or "", node.shape)) for node in tape.nodes]
+    tape.nodes = [node._replace(kind=kind) if node.kind == "parameter" else node for node in tape.nodes]
     recording.graph(tape.snapshot(1, measured=False))
     return recording
 
 
 @pytest.mark.parametrize(("dead", "alarms"), [(14.0, 1), (8.0, 0)])
-def test_units_of_a_weight_used_from_the_right_are_its_columns(dead: float, alarms: int):
-    recording = from_the_right("ReluBackward0")
+@pytest.mark.parametrize("kind", ["parameter", "input"])
+def test_units_of_a_weight_used_from_the_right_are_its_columns(dead: float, alarms: int, kind: str):
+    recording = from_the_right("ReluBackward0", kind)
     recording.sample("dead_units", 40, {0: 4.0})
     recording.sample("units", 40, {0: 4.0})
     recording.sample("dead_columns", 40, {0: dead})
@@ -685,8 +689,9 @@ def test_units_of_a_weight_used_from_the_right_are_its_columns(dead: float, alar
 
 
 @pytest.mark.parametrize(("columns", "alarms"), [(1.0, 1), (0.9, 0)])
-def test_identical_columns_of_a_weight_used_from_the_right(columns: float, alarms: int):
-    recording = from_the_right("TanhBackward0")
+@pytest.mark.parametrize("kind", ["parameter", "input"])
+def test_identical_columns_of_a_weight_used_from_the_right(columns: float, alarms: int, kind: str):
+    recording = from_the_right("TanhBackward0", kind)
     recording.sample("identical_rows", 40, {0: 0.0})
     recording.sample("identical_columns", 40, {0: columns})
     assert [finding.where.parameter for finding in found(recording, "GT108")] == ["w1"] * alarms
