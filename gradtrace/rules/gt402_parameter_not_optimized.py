@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from gradtrace.model import NAMELESS, LoopKind, Optimizer, Source, StepFlag, Where
+from gradtrace.model import NAMELESS, LoopKind, Optimizer, Parameter, StepFlag, Where
 from gradtrace.rules import reach
 from gradtrace.rules.base import Draft, Page, Rule
+from gradtrace.rules.reach import first_use
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, common_module, counted, listed
 
@@ -35,8 +36,8 @@ class ParameterNotOptimized(Rule):
         " layers in `nn.ModuleList`, not in a list; or freeze what should not learn with "
         "`requires_grad_(False)`.",
         silent="Frozen parameters; inputs that want gradients; models in eval mode that only pass the gradient "
-        "on (perceptual losses) are a note; copies that are dropped after a few steps, as in meta-learning; programs "
-        "without an optimizer.",
+        "on (perceptual losses) are a note; copies that are dropped after a few steps, as in meta-learning; "
+        "perturbations of a batch; programs without an optimizer.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -47,7 +48,9 @@ class ParameterNotOptimized(Rule):
         backwards = run.got.sum(axis=0)
         held = reach.held_ids(run)
         left_out = [
-            leaf.id for leaf in run.parameters if leaf.id not in held and backwards[leaf.id] >= limits.backwards
+            leaf.id
+            for leaf in run.parameters
+            if leaf.id not in held and backwards[leaf.id] >= limits.backwards and not _perturbs_data(run, leaf)
         ]
         groups: dict[str | None, list[int]] = {}
         for leaf in left_out:
@@ -138,21 +141,30 @@ def _trains(run: Run, root: str | None) -> bool:
     return any(module.training for module in modules) or not modules
 
 
+def _perturbs_data(run: Run, leaf: Parameter) -> bool:
+    """Whether a loose leaf is added to data, to each element of the batch, as an adversarial perturbation is: the
+    parameters of a model know nothing of the batch."""
+    use = first_use(run, leaf.id) if leaf.module is None else None
+    return use is not None and use.node.op.startswith(("Add", "Sub")) and use.alone and use.node.shape == leaf.shape
+
+
 def _kept_nowhere(run: Run, ids: Iterable[int]) -> list[int]:
-    """Those that nothing holds, in a forward with parameters that are optimized; a copy that the program trains on its
-    own (the inner loop of meta-learning) has backwards of its own."""
+    """Those that nothing holds, in a layer that no model knows, in a forward with parameters that are optimized; a copy
+    that the program trains on its own (the inner loop of meta-learning) has backwards of its own."""
     beside = run.got[:, list(run.owners)].any(axis=1)
-    return [
-        leaf
-        for leaf in ids
-        if run.leaves[leaf].name == NAMELESS
-        and int((run.got[:, leaf] & beside).sum()) >= run.thresholds.reach.backwards
-    ]
+    found = []
+    for leaf in ids:
+        use = first_use(run, leaf) if run.leaves[leaf].name == NAMELESS else None
+        unknown = use is not None and use.node.module is not None and use.node.module not in run.modules
+        if unknown and int((run.got[:, leaf] & beside).sum()) >= run.thresholds.reach.backwards:
+            found.append(leaf)
+    return found
 
 
 def _made_anew(run: Run, ids: list[int]) -> Draft:
     """A layer or parameter that forward makes, uses once and drops: nothing keeps it from one step to the next."""
-    source = _first_use(run, ids)
+    use = first_use(run, ids[0])
+    source = None if use is None else use.node.source
     what = counted(len(ids), "parameter")
     return Draft(
         severity="error",
@@ -166,17 +178,6 @@ def _made_anew(run: Run, ids: list[int]) -> Draft:
         parameters=run.names(ids),
         evidence={"not_optimized": len(ids), "shapes": [list(run.leaves[leaf].shape) for leaf in ids]},
     )
-
-
-def _first_use(run: Run, ids: list[int]) -> Source | None:
-    """The line of the op that takes such a leaf."""
-    shapes = {run.leaves[leaf].shape for leaf in ids}
-    for _, layout in reversed(run.flows.structures):
-        for place, node in enumerate(layout.nodes):
-            if node.name == NAMELESS and node.shape in shapes:
-                for user in layout.users(place):
-                    return layout.nodes[user].source
-    return None
 
 
 def _idle_doubles(run: Run) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
-from gradtrace.model import Optimizer, Parameter
+from gradtrace.model import Node, Optimizer, Parameter
 from gradtrace.rules.run import Run
 
 _CONTAINERS = ("ModuleList", "ModuleDict")
@@ -14,6 +15,25 @@ _CONTAINERS = ("ModuleList", "ModuleDict")
 
 _NO_FORWARD = (*_CONTAINERS, "ParameterList", "ParameterDict", "NonDynamicallyQuantizableLinear")
 """Modules that hold weights for others to use: that they are not called tells nothing."""
+
+
+class Use(NamedTuple):
+    """An op that takes a leaf's value."""
+
+    node: Node
+    alone: bool
+    """The leaf is the only input of the op that has a gradient."""
+
+
+def first_use(run: Run, leaf: int) -> Use | None:
+    """An op that takes a leaf's value, in the newest recorded graph that shows one; past views of the leaf."""
+    parameter = run.leaves[leaf]
+    for _, layout in reversed(run.flows.structures):
+        for place, node in enumerate(layout.nodes):
+            if node.name == parameter.name and node.shape == parameter.shape:
+                for user in layout.users(place):
+                    return Use(layout.nodes[user], layout.producers[user] == [place])
+    return None
 
 
 def parents(path: str) -> list[str]:

@@ -566,7 +566,8 @@ def test_a_layer_that_forward_makes_anew_is_named_by_the_line_that_uses_it():
     recording = _anew_in_forward(4, "leaf", beside=True)
     tape = Tape()
     loss = tape.op("MseLossBackward0", shape=())
-    tape.leaf("leaf", tape.op("MmBackward0", loss, source=Source("model.py", 12, "forward")))
+    line_12 = Source("model.py", 12, "forward")
+    tape.leaf("leaf", tape.op("MmBackward0", loss, source=line_12, module="Linear", module_type="Linear"))
     recording.graph(tape.snapshot())
     finding = only(recording, "GT402")
     assert finding.where.source == Source("model.py", 12, "forward", None)
@@ -576,6 +577,16 @@ def test_a_layer_that_forward_makes_anew_is_named_by_the_line_that_uses_it():
 @pytest.mark.parametrize(("name", "beside"), [("scale", True), ("leaf", False)])
 def test_a_loose_parameter_with_a_name_or_a_loss_of_its_own_is_not_made_anew(name: str, beside: bool):
     assert not found(_anew_in_forward(4, name, beside=beside), "GT402")
+
+
+@pytest.mark.parametrize(("shape", "alarms"), [((16, 16), 0), ((8, 16, 16), 1)])
+def test_what_is_added_to_a_whole_batch_is_a_perturbation(shape: tuple[int, ...], alarms: int):
+    recording = _anew_in_forward(30, "delta", beside=True)
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", shape=())
+    tape.leaf("delta", tape.op("AddBackward0", loss, shape=shape))
+    recording.graph(tape.snapshot())
+    assert len(found(recording, "GT402")) == alarms
 
 
 def test_an_optimizer_stepped_in_the_place_of_another_hides_nothing():
