@@ -62,7 +62,7 @@ def measured_birth(measures: Mapping[int, NodeMeasure]) -> tuple[int, str, dict[
 def forward_birth(calls: Sequence[Call], roots: Sequence[Any]) -> ForwardBirth | None:
     """Follow the non-finite value behind a non-finite root upstream to its birth, over the calls that the journal
     kept."""
-    with torch._C.DisableTorchFunction(), private.without_grad():
+    with torch._C.DisableTorchFunction(), private.WithoutGrad():
         finder = _Finder(calls)
         for root in roots:
             if isinstance(root, Tensor) and not _is_finite(root):
@@ -72,7 +72,7 @@ def forward_birth(calls: Sequence[Call], roots: Sequence[Any]) -> ForwardBirth |
 
 def birth_behind(node: private.Node, calls: Sequence[Call]) -> ForwardBirth | None:
     """Where a non-finite value was born that a node saved in the forward, though the loss came out finite."""
-    with torch._C.DisableTorchFunction(), private.without_grad():
+    with torch._C.DisableTorchFunction(), private.WithoutGrad():
         for saved in private.saved_tensors(node):
             if _is_float(saved) and not _is_finite(saved):
                 return _Finder(calls).follow_saved(saved)

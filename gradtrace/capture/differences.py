@@ -66,7 +66,7 @@ class RebuiltForward(Forward):
         self._recipe = recipe
 
     def _value(self, changed: Mapping[int, Tensor]) -> float:
-        with torch._C.DisableTorchFunction(), private.without_grad():
+        with torch._C.DisableTorchFunction(), private.WithoutGrad():
             return float(self._recipe.run({**self.leaves, **changed}))
 
     def loss(self) -> tuple[Tensor, list[Tensor]]:
@@ -97,7 +97,7 @@ class ProgramForward(Forward):
     def _value(self, changed: Mapping[int, Tensor]) -> float:
         kept = {number: self.leaves[number].detach().clone() for number in changed}
         try:
-            with private.without_grad():
+            with private.WithoutGrad():
                 for number, value in changed.items():
                     self.leaves[number].data.copy_(value)
             with self._as_before():

@@ -110,7 +110,7 @@ class Walk:
         shown = chosen(self._snapshot, path, self._notes)
         seed = torch.ones_like(loss)
         self._arrivals[self._graph.roots[0]] = [(None, seed)]
-        with torch._C.DisableTorchFunction(), private.without_grad():
+        with torch._C.DisableTorchFunction(), private.WithoutGrad():
             steps = tuple(self._steps(loss, seed, shown))
             totals = {number: _sum(arrivals) for number, arrivals in self._arrivals.items()}
         leaves = self._leaves(totals, shown)

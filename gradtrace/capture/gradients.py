@@ -48,11 +48,14 @@ class GradientReader:
             running.before = gradients
             running.versions = [0 if gradient is None else gradient._version for gradient in gradients]
 
-    def after(self, running: Running, result: Any, inputs: Sequence[Any]) -> tuple[list[int], list[Tensor]]:
-        """Numbers and gradients of the leaves that this backward brought one; `autograd.grad` returns them."""
+    def after(
+        self, running: Running, result: Any, inputs: Sequence[Any], tensors: Sequence[Tensor | None]
+    ) -> tuple[list[int], list[Tensor]]:
+        """Numbers and gradients of those of the leaves `tensors` that this backward brought one; `autograd.grad`
+        returns them."""
         if running.kind == 1:
             return self._given(result, inputs)
-        now = [None if tensor is None else tensor.grad for tensor in self._registry.tensors()]
+        now = [None if tensor is None else tensor.grad for tensor in tensors]
         if running.before:
             return _written(running, now)
         gradients = [gradient for gradient in now if gradient is not None]
@@ -79,7 +82,7 @@ class GradientReader:
     def measure(self, running: Running, numbers: list[int], gradients: list[Tensor]) -> Row:
         """The statistics of the gradients, and now and then what is sampled."""
         device_zeros = running.armed or running.number % DEVICE_ZEROS_EVERY == 0
-        with private.without_grad():
+        with private.WithoutGrad():
             row = self._meter.measure(len(self._registry), numbers, gradients, device_zeros)
             self._passing.complete(row, numbers)
             if running.kind == 0:
@@ -131,6 +134,7 @@ def _written(running: Running, now: Sequence[Tensor | None]) -> tuple[list[int],
     before, versions = running.before, running.versions
     numbers: list[int] = []
     gradients: list[Tensor] = []
+    added = False
     for number, gradient in enumerate(now):
         if gradient is None:
             continue
@@ -138,7 +142,9 @@ def _written(running: Running, now: Sequence[Tensor | None]) -> tuple[list[int],
         if old is not None:
             if old is gradient and gradient._version == versions[number]:
                 continue
-            running.flags |= BackwardFlag.ACCUMULATED
+            added = True
         numbers.append(number)
         gradients.append(gradient)
+    if added:
+        running.flags |= BackwardFlag.ACCUMULATED
     return numbers, gradients

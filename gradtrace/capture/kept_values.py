@@ -29,7 +29,7 @@ def kept_values(graph: LiveGraph, root: Any) -> dict[str, Any] | None:
     """
     if not isinstance(root, Tensor) or root.numel() != 1 or root.is_complex() or not device.on_host(root):
         return None
-    with torch._C.DisableTorchFunction(), private.without_grad():
+    with torch._C.DisableTorchFunction(), private.WithoutGrad():
         try:
             recipe = of_graph(graph, root)
             calls = [

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from gradtrace.capture.registry import Registry
-
 _NONE = (0, 0)
 
 
@@ -39,8 +37,7 @@ def _is_emptied(tensor: Tensor | None, left: tuple[int, int]) -> bool:
 class GradientLedger:
     """What became of each parameter's gradient since the last step of its optimizer."""
 
-    def __init__(self, registry: Registry, on_moved: Callable[[StepFlag], None]) -> None:
-        self._registry = registry
+    def __init__(self, on_moved: Callable[[StepFlag], None]) -> None:
         self._on_moved = on_moved
         self._moves = Moves()
         self._zeroings = Zeroings()
@@ -89,26 +86,28 @@ class GradientLedger:
         gradient = None if tensor is None else tensor.grad
         return gradient is not None and _state(tensor) == self._as_written.get(number) and not is_zero(gradient)
 
-    def wrote(self, numbers: Sequence[int], leftovers: Sequence[int]) -> None:
-        """After a backward that wrote gradients of `numbers`."""
+    def wrote(self, numbers: Sequence[int], leftovers: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
+        """After a backward that wrote gradients of `numbers`, of all leaves `tensors`."""
         self.fresh.update(numbers)
         if len(numbers):
-            self._written = (numbers[0], _state(self._registry.tensor(numbers[0]))[0])
+            self._written = (numbers[0], _state(tensors[numbers[0]])[0])
         self._tell_moved(numbers)
-        added_to = set(leftovers).intersection(numbers)
+        if leftovers or self.stale:
+            self._add_up(numbers, set(leftovers).intersection(numbers), tensors)
+        self._watch(numbers, tensors)
+
+    def _add_up(self, numbers: Sequence[int], added_to: set[int], tensors: Sequence[Tensor | None]) -> None:
         for number in added_to | self.stale.keys() & numbers:
-            self.stale[number] = _state(self._registry.tensor(number))
+            self.stale[number] = _state(tensors[number])
         for number in added_to:
             self._left.pop(number, None)
-        self._watch(numbers)
 
     def _tell_moved(self, numbers: Sequence[int]) -> None:
         moved, self._moved = self._moved, None
         if moved is not None:
             self._on_moved(StepFlag.STALE if not set(moved).isdisjoint(numbers) else StepFlag(0))
 
-    def _watch(self, numbers: Sequence[int]) -> None:
-        tensors = self._registry.tensors()
+    def _watch(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
         self._zeroings.wrote(numbers, tensors)
         if self._moves.is_over:
             return
@@ -154,6 +153,10 @@ class GradientLedger:
         for number in numbers & self.stale.keys():
             del self.stale[number]
 
+    def has_gradient(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> bool:
+        """Whether one of these parameters has a `.grad`."""
+        return any((tensor := tensors[number]) is not None and tensor.grad is not None for number in numbers)
+
     def has_new(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> bool:
         """Whether some `.grad` of these was written since the last step: by a backward, or by the program's hand."""
         return not self.fresh.isdisjoint(numbers) or any(
@@ -162,28 +165,29 @@ class GradientLedger:
             for number in numbers
         )
 
-    def flags(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> StepFlag:
+    def flags(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> list[StepFlag]:
         """The facts about a step over these parameters, before it."""
         owned = set(numbers)
-        flags = StepFlag(0)
-        if self.has_new(numbers, tensors):
-            flags |= StepFlag.FRESH
+        facts = []
+        is_fresh = self.has_new(numbers, tensors)
+        if is_fresh:
+            facts.append(StepFlag.FRESH)
         if owned & self.stale.keys():
-            flags |= StepFlag.STALE
+            facts.append(StepFlag.STALE)
         if self._written is not None and self._written[0] in owned:
             number, identity = self._written
             if _state(tensors[number])[0] not in (identity, 0):
-                flags |= StepFlag.BY_HAND
+                facts.append(StepFlag.BY_HAND)
         lost = owned & self.cleared
-        if lost and not flags & StepFlag.FRESH:
-            flags |= StepFlag.CLEARED
+        if lost and not is_fresh:
+            facts.append(StepFlag.CLEARED)
             if private.sequence_nr() > max(self._cleared_at.get(number, 0) for number in lost):
-                flags |= StepFlag.FORWARD_SINCE_CLEAR
-        return flags
+                facts.append(StepFlag.FORWARD_SINCE_CLEAR)
+        return facts
 
-    def forward(self) -> StepFlag:
+    def has_forward(self) -> bool:
         """Whether the program computed something with a graph since the last step."""
-        return StepFlag.FORWARD if private.sequence_nr() > self._stepped_at else StepFlag(0)
+        return private.sequence_nr() > self._stepped_at
 
     def stepped(self, numbers: Sequence[int], watched: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
         """After a step over these parameters: their gradients are used up."""
@@ -198,3 +202,32 @@ class GradientLedger:
             state = self._settled[number] = _state(tensors[number])
             if state != _NONE:
                 self._left[number] = state
+
+
+class BlindLedger(GradientLedger):
+    """Of a program that trains in several threads: what each leaves behind must not be read by another (see
+    `underway`), so every step is taken to be in order."""
+
+    def before_backward(self, tensors: Sequence[Tensor | None]) -> list[int]:
+        return []
+
+    def wrote(self, numbers: Sequence[int], leftovers: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
+        """Nothing is kept."""
+
+    def clear(self, numbers: Sequence[int], zeroed: Sequence[Tensor | None] = ()) -> None:
+        """Nothing was kept."""
+
+    def has_gradient(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> bool:
+        return True
+
+    def has_new(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> bool:
+        return True
+
+    def flags(self, numbers: Sequence[int], tensors: Sequence[Tensor | None]) -> list[StepFlag]:
+        return [StepFlag.FRESH]
+
+    def has_forward(self) -> bool:
+        return True
+
+    def stepped(self, numbers: Sequence[int], watched: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
+        """Nothing is used up."""

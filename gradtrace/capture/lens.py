@@ -71,6 +71,11 @@ class Lens:
         """Whether module hooks are on."""
         return self.watch.installed
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing looks and nothing is kept: at most steps."""
+        return self.journal.passive and not (self._pushed or self.watch.installed)
+
     def open(self, *, lines: bool) -> None:
         """Look at the next forward, with source lines where asked."""
         if self._opaque or threading.get_ident() != self._thread:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import itertools
 import math
 import sys
 from types import GeneratorType
@@ -13,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from gradtrace.capture import device, private
-from gradtrace.capture.ledger import GradientLedger
+from gradtrace.capture.ledger import BlindLedger, GradientLedger
 from gradtrace.model import LoopKind, StepFlag
 
 if TYPE_CHECKING:
     import weakref
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from gradtrace.capture.output import Clock
     from gradtrace.capture.registry import Registry
@@ -42,13 +41,14 @@ class LoopWatch:
         registry: Registry,
         sites: SiteTable,
         clock: Clock,
-        guard: Callable[[BaseException], None],
+        tell: Callable[..., None],
     ) -> None:
         self._registry = registry
         self._sites = sites
         self._clock = clock
-        self._guard = guard
-        self.ledger = GradientLedger(registry, self._moved_by_hand)
+        self._tell = tell
+        """Calls what it is given, with the arguments that follow, where nothing that goes wrong reaches the program."""
+        self.ledger = GradientLedger(self._moved_by_hand)
         self.records: list[LoopRecord] = []
         self._scaler: weakref.ref[Any] | None = None
         self.pending_scale: Any = None
@@ -78,11 +78,15 @@ class LoopWatch:
         for owner, name, wrap in patches:
             undo.append(private.patch_attribute(owner, name, wrap))
 
+    def lose_sight(self) -> None:
+        """Several threads train: what becomes of single gradients cannot be followed any more."""
+        self.ledger = BlindLedger(self._moved_by_hand)
+
     def _around(self, note: Callable[..., None]) -> Callable[[Any], Any]:
-        return lambda original: _noting(original, note, self._guard, after=True)
+        return lambda original: _noting(original, functools.partial(self._tell, note), after=True)
 
     def _before(self, note: Callable[..., None]) -> Callable[[Any], Any]:
-        return lambda original: _noting(original, note, self._guard, after=False)
+        return lambda original: _noting(original, functools.partial(self._tell, note), after=False)
 
     def record(
         self,
@@ -99,13 +103,13 @@ class LoopWatch:
 
     def take(self, *, wait: bool) -> list[tuple[int | float, ...]]:
         """Hand over the records up to the first whose value is still on an accelerator, or all of them."""
-        values = (record[6] for record in self.records)
-        known = len(self.records) if wait else _until_unknown(values)
+        values = [record[6] for record in self.records]
+        known = len(values) if wait else _until_unknown(values)
         taken, self.records = self.records[:known], self.records[known:]
         return [(*record[:6], float(record[6]), record[7]) for record in taken]
 
     def _before_clipping_values(self, original: Any) -> Any:
-        noting = _noting(original, self._clipping_value, self._guard, after=False)
+        noting = _noting(original, functools.partial(self._tell, self._clipping_value), after=False)
 
         @functools.wraps(original)
         def clip(parameters: Any, *args: Any, **kwargs: Any) -> Any:
@@ -187,9 +191,12 @@ class LoopWatch:
 
     def eval_mode(self, numbers: Sequence[int]) -> bool:
         """Whether the roots that own these parameters are wholly in eval mode and have modules that care."""
+        roots = list(self._registry.roots())
+        if all(root.training for root in roots):
+            return False
         owned = set(numbers)
         sensitive = False
-        for root in self._registry.roots():
+        for root in roots:
             if root.training:
                 if not self._owns(root, owned):
                     continue
@@ -214,29 +221,21 @@ def _cares(module: nn.Module) -> bool:
     return isinstance(module, _MODE_SENSITIVE)
 
 
-def _until_unknown(values: Iterable[device.Number]) -> int:
+def _until_unknown(values: Sequence[device.Number]) -> int:
     """How many there are before the first that has not arrived."""
-    return sum(1 for _ in itertools.takewhile(device.arrived, values))
+    return next((number for number, value in enumerate(values) if not device.arrived(value)), len(values))
 
 
-def _noting(original: Any, note: Callable[..., None], guard: Callable[[BaseException], None], *, after: bool) -> Any:
-    """`original` with `note` called on its arguments, before or after it; a fault in `note` never reaches the
-    caller."""
-
-    def call_note(args: Any, kwargs: Any) -> None:
-        try:
-            with torch._C.DisableTorchFunction():
-                note(*args, **kwargs)
-        except Exception as error:  # reported by the guard, which disarms the tracer
-            guard(error)
+def _noting(original: Any, note: Callable[..., None], *, after: bool) -> Any:
+    """`original` with `note` called on its arguments, before or after it."""
 
     @functools.wraps(original)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         if not after:
-            call_note(args, kwargs)
+            note(*args, **kwargs)
             return original(*args, **kwargs)
         result = original(*args, **kwargs)
-        call_note(args, kwargs)
+        note(*args, **kwargs)
         return result
 
     return wrapper

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from gradtrace.capture import device, private
-from gradtrace.capture.statistics import largest, plain
+from gradtrace.capture.statistics import largest, norm_of, plain
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,15 +68,6 @@ def underflow_share(gradient: Tensor) -> Tensor | None:
     magnitude = gradient.abs()
     small = ((magnitude > 0) & (magnitude < torch.finfo(gradient.dtype).tiny)).sum()
     return small / (magnitude != 0).sum().clamp(min=1)
-
-
-def norm_of(gradient: Tensor) -> float:
-    """L2 norm, accumulated in float64 for float64 and where float32 would leave its range."""
-    wide = torch.float64 if gradient.dtype is torch.float64 else torch.float32
-    norm = float(torch.linalg.vector_norm(gradient, dtype=wide))
-    if norm == 0.0 or norm < 1e-15 or math.isinf(norm):
-        norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
-    return norm
 
 
 def _summary(gradient: Tensor, *, whole: bool) -> _Seen:
@@ -170,7 +161,7 @@ class Measurement:
         if self.failed is not None:
             return
         try:
-            with torch._C.DisableTorchFunction(), private.without_grad():
+            with torch._C.DisableTorchFunction(), private.WithoutGrad():
                 taken = tuple(_summary(dense, whole=True) for dense in _dense(grad_outputs) if dense is not None)
                 given = tuple(None if dense is None else _summary(dense, whole=False) for dense in _dense(grad_inputs))
                 into[number] = _Pass(taken, given, seconds)

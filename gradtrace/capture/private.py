@@ -4,10 +4,11 @@
 | --- | --- |
 | `torch.autograd.graph._engine_run_backward` | the one funnel into the autograd engine |
 | `torch.autograd.Variable._execution_engine.run_backward` | timing a backward unseen by any tracer |
+| `torch._C._current_graph_task_id`, `_current_autograd_node` | whether a backward was called from another's engine |
 | `torch.autograd._get_sequence_nr`, `Node._sequence_nr` | which forward call made a node |
 | `Node._input_metadata`, `Node._saved_*` | shapes and saved tensors of a node |
 | `Node._raw_saved_*` | letting go of what a node saved, after a replay |
-| `torch._foreach_norm`, `torch._utils._flatten_dense_tensors` | all statistics in few calls |
+| `torch._foreach_norm`, `torch._C._nn.flatten_dense_tensors` | all statistics in few calls |
 | `torch.overrides._get_current_function_mode_stack`, `_push_mode`, `_pop_mode` | source lines |
 | `torch._C._functorch.peek_interpreter_stack` | whether a `torch.func` transform is at work |
 | `torch._C._functorch.is_legacy_batchedtensor` | whether `is_grads_batched` makes one backward of many |
@@ -30,7 +31,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -62,6 +62,11 @@ def current_node() -> Node | None:
     """The node whose backward this thread is running; None outside of one, and where torch does not tell."""
     tell = getattr(torch._C, "_current_autograd_node", None)
     return tell() if tell is not None else None
+
+
+def in_engine() -> bool:
+    """Whether this thread runs part of a backward: a node, or a hook of one."""
+    return torch._C._current_graph_task_id() != -1
 
 
 def node_sequence(node: Node) -> int | None:
@@ -138,7 +143,7 @@ def _saved(node: Node, names: Sequence[str]) -> Iterator[Tensor]:
 
 def flatten(tensors: Sequence[Tensor]) -> Tensor:
     """All elements of dense tensors of one dtype and device in one new 1-D tensor."""
-    flat: Tensor = torch._utils._flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
+    flat: Tensor = torch._C._nn.flatten_dense_tensors(list(tensors))
     return flat
 
 
@@ -394,12 +399,14 @@ def root_number(root: Any) -> int:
     return int(root.output_nr) if hasattr(root, "output_nr") else 0
 
 
-@contextmanager
-def without_grad() -> Iterator[None]:
-    """`no_grad` for the tracer's own arithmetic."""
-    previous = torch.is_grad_enabled()
-    torch._C._set_grad_enabled(False)
-    try:
-        yield
-    finally:
-        torch._C._set_grad_enabled(previous)
+class WithoutGrad:
+    """`no_grad` for the tracer's own arithmetic, at every step: a generator would cost as much as a small op."""
+
+    __slots__ = ("_previous",)
+
+    def __enter__(self) -> None:
+        self._previous = torch.is_grad_enabled()
+        torch._C._set_grad_enabled(False)
+
+    def __exit__(self, *exception: object) -> None:
+        torch._C._set_grad_enabled(self._previous)

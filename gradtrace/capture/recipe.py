@@ -94,7 +94,7 @@ class Recipe:
 
         Raises CannotRebuildError where it does not.
         """
-        with private.without_grad():
+        with private.WithoutGrad():
             self._find_constants()
             loss = float(self.run(self.leaves))
         if not abs(loss - self.loss) <= self.tolerance * max(abs(loss), abs(self.loss)):

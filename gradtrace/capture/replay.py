@@ -36,7 +36,7 @@ def find_birth(graph: LiveGraph, roots: Sequence[Any], gradients: Sequence[Tenso
     runner = Runner(graph)
     for root, gradient in zip(roots, gradients, strict=True):
         runner.seed(root, gradient)
-    with torch._C.DisableTorchFunction(), private.without_grad():
+    with torch._C.DisableTorchFunction(), private.WithoutGrad():
         for number, taken, given in runner.steps():
             if _finite(taken) and not _finite(given):
                 return _birth(graph.nodes[number], number, taken, given)

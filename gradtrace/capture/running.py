@@ -63,6 +63,8 @@ class Running:
     """Each known leaf's `.grad` before the backward; empty where all were None."""
     versions: list[int] = field(default_factory=list)
     leftovers: list[int] = field(default_factory=list)
+    leaves: frozenset[int] | None = None
+    """Those of the leaves it writes to that are this thread's own, where there are several."""
 
     @property
     def nested(self) -> bool:

@@ -99,9 +99,9 @@ class SiteTable:
 
     def unwritten(self) -> list[tuple[int, Source]]:
         """Sites that were first seen since the last call."""
-        fresh = [(site, source) for site, source in enumerate(self._sources) if source and site >= self._written]
+        fresh = enumerate(self._sources[self._written :], self._written)
         self._written = len(self._sources)
-        return fresh
+        return [(site, source) for site, source in fresh if source]
 
     def _describe(self, code: CodeType, line: int) -> Source:
         return self._line(code.co_filename, line, code.co_name)

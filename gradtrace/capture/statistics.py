@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 SMALL = 2048
 """Elements up to which copying a tensor is cheaper than two calls into torch (some 4 microseconds each)."""
 
+MANY = 16
+"""Small tensors of one dtype from which on they are gathered. What that costs whatever their number, some 100
+microseconds right after a step of the program's that has emptied the caches, is what so many cost one by one."""
+
 _TINY = 1e-15
-"""Below this largest value the squares of float32 leave its range, and the norm is taken again in float64."""
+"""Below this norm the squares of float32 leave its range, and it is taken again in float64."""
+
+_SMALLEST, _LARGEST = 1e-45, float(np.finfo(np.float32).max)
 
 _REAL = {torch.float32, torch.float64, torch.float16, torch.bfloat16}
 
@@ -58,7 +64,8 @@ class Row:
     __slots__ = ("_arriving", "_host")
 
     def __init__(self, count: int) -> None:
-        self._host: NDArray[np.float32] = np.full((len(STATISTICS), count), np.nan, np.float32)
+        self._host: NDArray[np.float32] = np.empty((len(STATISTICS), count), np.float32)
+        self._host.fill(np.nan)
         self._host[0] = ABSENT
         self._arriving: list[tuple[NDArray[np.intp], device.Arriving]] = []
 
@@ -105,7 +112,8 @@ class _Plan:
 
     numbers: list[int]
     segments: list[_Segments] = field(default_factory=list)
-    large: list[int] = field(default_factory=list)
+    single: list[int] = field(default_factory=list)
+    """Positions of gradients that are measured one by one: large ones, and small ones that are few."""
     far: list[int] = field(default_factory=list)
     """Positions of gradients on an accelerator."""
     odd: list[int] = field(default_factory=list)
@@ -125,8 +133,11 @@ class _Plan:
             elif 0 < gradient.numel() <= SMALL:
                 small.setdefault(gradient.dtype, []).append(position)
             else:
-                plan.large.append(position)
+                plan.single.append(position)
         for positions in small.values():
+            if len(positions) < MANY:
+                plan.single.extend(positions)
+                continue
             sizes = np.array([gradients[position].numel() for position in positions], np.int64)
             offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
             columns = np.array([numbers[position] for position in positions], np.intp)
@@ -159,16 +170,16 @@ class Meter:
     def _follow(self, count: int, gradients: list[Tensor], device_zeros: bool) -> Row:
         plan = self._plan
         row = Row(count)
-        large = [(plan.numbers[position], gradients[position]) for position in plan.large]
+        single = [(plan.numbers[position], gradients[position]) for position in plan.single]
         far = [(plan.numbers[position], gradients[position]) for position in plan.far]
         for segments in plan.segments:
             row.put(segments.columns, _segment_statistics(segments, gradients))
         for position in plan.odd:
             dense = plain(gradients[position])
             if dense is not None and (dense.numel() or not gradients[position].numel()):
-                (large if device.on_host(dense) else far).append((plan.numbers[position], dense))
-        if large:
-            _large(row, large)
+                (single if device.on_host(dense) else far).append((plan.numbers[position], dense))
+        if single:
+            _one_by_one(row, single)
         if far:
             _on_device(row, far, device_zeros)
         return row
@@ -178,24 +189,31 @@ def _segment_statistics(segments: _Segments, gradients: list[Tensor]) -> NDArray
     tensors = gradients
     if len(segments.positions) != len(gradients):
         tensors = [gradients[position] for position in segments.positions]
+    return _gathered(tensors, segments.offsets, segments.sizes)
+
+
+def _gathered(tensors: Sequence[Tensor], offsets: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The statistics of CPU tensors of one dtype, (3, tensors)."""
     flat = private.flatten(tensors)
     if flat.dtype is torch.bfloat16 or flat.dtype is torch.float16:
         flat = flat.float()
-    return _by_segment(flat.numpy(), segments.offsets, segments.sizes)
+    return _by_segment(flat.numpy(), offsets, sizes)
 
 
-def _large(row: Row, numbered: list[tuple[int, Tensor]]) -> None:
-    gradients = [gradient for _, gradient in numbered]
-    values = np.full((len(STATISTICS), len(gradients)), np.nan, np.float32)
-    values[0] = torch.stack(norms(gradients)).float().numpy()
-    values[1] = [largest(gradient) if gradient.numel() else 0.0 for gradient in gradients]
-    for position, gradient in enumerate(gradients):
-        if gradient.numel():
-            values[2, position] = _share_of_zeros(gradient)
-        if 0 < values[1, position] < _TINY or (np.isinf(values[0, position]) and np.isfinite(values[1, position])):
-            norm = float(torch.linalg.vector_norm(gradient, dtype=torch.float64))
-            values[0, position] = min(max(norm, 1e-45), float(np.finfo(np.float32).max))
-    row.put(np.array([number for number, _ in numbered]), values)
+def _one_by_one(row: Row, numbered: list[tuple[int, Tensor]]) -> None:
+    found = np.array([_statistics(gradient) for _, gradient in numbered])
+    with np.errstate(over="ignore"):  # float64 gradients beyond the range of float32
+        row.put(np.array([number for number, _ in numbered]), found.T.astype(np.float32))
+
+
+def _statistics(gradient: Tensor) -> tuple[float, float, float]:
+    """L2 norm, largest absolute value and share of zeros, in this order, so that the data is still in the cache."""
+    if not gradient.numel():
+        return 0.0, 0.0, math.nan
+    norm, maximum = norm_of(gradient), largest(gradient)
+    if 0.0 < maximum <= _LARGEST:
+        norm = min(max(norm, _SMALLEST), _LARGEST)  # neither zero nor infinite as float32, where the gradient is not
+    return norm, maximum, _share_of_zeros(gradient) if maximum else 1.0
 
 
 def _share_of_zeros(tensor: Tensor) -> float:
@@ -204,8 +222,28 @@ def _share_of_zeros(tensor: Tensor) -> float:
     return np.count_nonzero(known.detach().resolve_neg().numpy() == 0) / tensor.numel()
 
 
-def norms(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """L2 norms as 0-d tensors, half precision accumulated in float32; tensors of one device."""
+def norm_of(tensor: Tensor) -> float:
+    """L2 norm of a CPU tensor, accumulated in float64 for float64 and where float32 would leave its range."""
+    wide = torch.float64 if tensor.dtype is torch.float64 else torch.float32
+    norm = float(torch.linalg.vector_norm(tensor, dtype=wide))
+    if norm < _TINY or math.isinf(norm):
+        norm = float(torch.linalg.vector_norm(tensor, dtype=torch.float64))
+    return norm
+
+
+def norms_of(tensors: Sequence[Tensor]) -> Tensor:
+    """L2 norms of dense tensors of one device, on it; shape (tensors,). Many small ones of the host are gathered."""
+    sizes = [tensor.numel() for tensor in tensors]
+    if len(sizes) < MANY or not 0 < min(sizes) <= max(sizes) <= SMALL or not device.on_host(tensors[0]):
+        return torch.stack(_norms(tensors))
+    if len({tensor.dtype for tensor in tensors}) > 1:
+        return torch.stack(_norms(tensors))
+    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64)
+    return torch.from_numpy(_gathered(tensors, offsets, np.array(sizes))[0])
+
+
+def _norms(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """The same one by one, as 0-d tensors, half precision accumulated in float32."""
     groups: dict[torch.dtype, list[int]] = {}
     for position, tensor in enumerate(tensors):
         groups.setdefault(tensor.dtype, []).append(position)
@@ -232,7 +270,7 @@ def _on_device(row: Row, numbered: list[tuple[int, Tensor]], zeros: bool) -> Non
     for group in by_device.values():
         gradients = [gradient for _, gradient in group]
         maxima = [norm.float() for norm in private.foreach_norm(gradients, float("inf"))]
-        found = [torch.stack(norms(gradients)), torch.stack(maxima)]
+        found = [torch.stack(_norms(gradients)), torch.stack(maxima)]
         if zeros:
             found.append(torch.stack([(gradient == 0).float().mean() for gradient in gradients]))
         row.put_device(np.array([number for number, _ in group]), torch.stack(found))
@@ -246,5 +284,7 @@ def _by_segment(flat: NDArray[Any], offsets: NDArray[np.int64], sizes: NDArray[A
         zeros = np.add.reduceat(magnitude == 0, offsets, dtype=np.int64) / sizes
         squares = magnitude.astype(np.float64)
         squares *= squares
-        norms = np.sqrt(np.add.reduceat(squares, offsets))
-        return np.stack([norms, largest, zeros]).astype(np.float32)
+        found = np.empty((len(STATISTICS), len(sizes)), np.float32)
+        found[0] = np.sqrt(np.add.reduceat(squares, offsets))
+        found[1], found[2] = largest, zeros
+        return found

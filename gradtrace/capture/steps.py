@@ -30,7 +30,9 @@ class _Step:
     """A step in progress. An optimizer is known by identity; several do not step inside each other."""
 
     optimizer: Any
-    flags: StepFlag
+    record: Optimizer
+    flags: set[StepFlag]
+    """Not yet joined: each `|` of two flags costs as much as a small op."""
     backwards: int
     site: int
 
@@ -60,17 +62,18 @@ class StepWatch:
             self._loop.cleared_by_hand(self._lens.journal.gradient_set_at)
         if ledger.fresh and ledger.notice_zeroed(record.parameters, tensors):
             self._loop.cleared_by_hand(self._overwritten_at(record, tensors))
-        owned = [(number, tensor) for number in record.parameters if (tensor := tensors[number]) is not None]
-        flags = ledger.flags(record.parameters, tensors)
-        if not any(tensor.grad is not None for _, tensor in owned):
-            flags |= StepFlag.NO_GRAD
+        flags = set(ledger.flags(record.parameters, tensors))
+        if not ledger.has_gradient(record.parameters, tensors):
+            flags.add(StepFlag.NO_GRAD)
         if self._loop.eval_mode(record.parameters):
-            flags |= StepFlag.EVAL_MODE
+            flags.add(StepFlag.EVAL_MODE)
         count = self._counts[record.id] = self._counts.get(record.id, 0) + 1
         if self._meter.due(count, self._registry.optimizers.elements(record)):
-            with private.without_grad():
-                self._meter.begin(owned)
-        self._step = _Step(optimizer, flags, self._clock.backwards, self._sites.own(frame))
+            with private.WithoutGrad():
+                self._meter.begin(
+                    [(number, tensor) for number in record.parameters if (tensor := tensors[number]) is not None]
+                )
+        self._step = _Step(optimizer, record, flags, self._clock.backwards, self._sites.own(frame))
         if not has_closure:  # a closure runs the program's forward, which is of interest
             self._lens.rest(self._step.site)
 
@@ -87,17 +90,18 @@ class StepWatch:
         step, self._step = self._step, None
         if step is None or step.optimizer is not optimizer:
             return
-        record = self._registry.optimizers.record(optimizer, None)
+        record, flags, ledger = step.record, step.flags, self._loop.ledger
         self._clock.steps += 1
         tensors = self._registry.tensors()
-        self._put_update()
-        flags = step.flags
+        if self._meter.is_measuring:
+            self._put_update()
         if self._clock.backwards > step.backwards:  # the closure ran its backward inside the step
-            flags &= ~(StepFlag.NO_GRAD | StepFlag.CLEARED)
-            flags |= self._loop.ledger.flags(record.parameters, tensors)
-        flags |= self._loop.ledger.forward()
-        self._loop.ledger.stepped(record.parameters, self._watched(record), tensors)
-        self._loop.record(LoopKind.STEP, record.id, step.site, int(flags), value=_learning_rate(optimizer))
+            flags -= {StepFlag.NO_GRAD, StepFlag.CLEARED}
+            flags.update(ledger.flags(record.parameters, tensors))
+        if ledger.has_forward():
+            flags.add(StepFlag.FORWARD)
+        ledger.stepped(record.parameters, self._watched(record), tensors)
+        self._loop.record(LoopKind.STEP, record.id, step.site, sum(flags), value=_learning_rate(optimizer))
 
     def drop(self) -> None:
         """Forget a step that never finished."""
@@ -105,7 +109,7 @@ class StepWatch:
         self._meter.drop()
 
     def _put_update(self) -> None:
-        with private.without_grad():
+        with private.WithoutGrad():
             self._output.samples(self._clock.steps, self._meter.finish(len(self._registry)))
 
     def _watched(self, record: Optimizer) -> Sequence[int]:
@@ -118,6 +122,8 @@ class StepWatch:
 def _learning_rate(optimizer: Any) -> float:
     """NaN where it lies on an accelerator, which is not waited for, or where there is none: Adafactor's may be None."""
     rate = optimizer.param_groups[0].get("lr") if optimizer.param_groups else None
+    if type(rate) is float:  # the other question costs ten times as much, at every step
+        return rate
     if isinstance(rate, Tensor) and rate.device.type != "cpu":
         return math.nan
     return float(rate) if isinstance(rate, SupportsFloat) else math.nan

@@ -26,13 +26,16 @@ from gradtrace.capture.running import Running
 from gradtrace.capture.sites import SiteTable
 from gradtrace.capture.starvation import StarvationWatch
 from gradtrace.capture.steps import StepWatch
+from gradtrace.capture.underway import Underway
 from gradtrace.collector import paused_collector
 from gradtrace.errors import GradtraceError
 from gradtrace.model import BackwardFlag
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from types import FrameType
+
+    from torch import Tensor
 
     from gradtrace.capture.options import Options
     from gradtrace.capture.statistics import Row
@@ -62,14 +65,14 @@ class Tracer:
         self._sites = SiteTable()
         self._registry = Registry(self._sites)
         self._lens = Lens(self._registry, self._sites, self.disarm, self._found_compiled)
-        self._loop = LoopWatch(self._registry, self._sites, self.clock, self.disarm)
+        self._loop = LoopWatch(self._registry, self._sites, self.clock, self._told)
         self.output = Output(open_file, self._registry, self._sites, self._loop, self.clock, self._judge_late)
         self._steps = StepWatch(self._registry, self._sites, self._loop, self._lens, self.output, self.clock)
         self._reader = GradientReader(self._registry, self.output, self.clock)
         self._nonfinite = NonfiniteWatch(self._lens, self._sites, self.output)
         self._graphs = GraphWatch(options, self._registry, self._sites, self._lens, self.output)
         self.output.followers.append(StarvationWatch(self._graphs.schedule.trigger))
-        self._stack: list[Running] = []
+        self._underway = Underway(self._registry, self._saw_threads)
         self._undo: list[Callable[[], None]] = []
         self._urgent = False
         self._saw_capturing = False
@@ -124,7 +127,7 @@ class Tracer:
         while self._undo:
             self._undo.pop()()
         self._steps.drop()
-        self._stack.clear()
+        self._underway.clear()
 
     def _report(self, error: BaseException) -> None:
         where = traceback.extract_tb(error.__traceback__)
@@ -142,8 +145,11 @@ class Tracer:
 
     def _make_ready(self, *, goes_on: bool = False) -> None:
         """Make ready for the next forward, or for the rest of one that goes on: look closely where that is due."""
+        look = self._graphs.arm(self.clock.backwards + 1) or self._options.replay
+        if self._lens.is_idle and not look:
+            return
         self._lens.next_forward(goes_on=goes_on)
-        if self._graphs.arm(self.clock.backwards + 1) or self._options.replay:
+        if look:
             self._lens.open(lines=self._options.source)
         else:
             self._lens.shut()
@@ -182,7 +188,7 @@ class Tracer:
             with paused_collector():
                 self._guarded(self._finish, running, result, args, sys._getframe(1))
                 del running
-            if self.active and not self._stack:
+            if self.active and not self._underway:
                 urgent, self._urgent = self._urgent, False
                 self._on_due(urgent)
             return result
@@ -210,11 +216,20 @@ class Tracer:
             self.disarm(error)
             return None, args
 
-    def _guarded(self, action: Callable[..., None], *args: Any) -> None:
+    def _told(self, action: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        """Run a part of ours that the program has come by, if we listen."""
+        if self._is_ours():
+            self._guarded(self._aware, action, *args, **kwargs)
+
+    def _aware(self, action: Callable[..., None], *args: Any, **kwargs: Any) -> None:
+        self._underway.notice_thread()
+        action(*args, **kwargs)
+
+    def _guarded(self, action: Callable[..., None], *args: Any, **kwargs: Any) -> None:
         """Run a part of ours; its fault must not reach the program."""
         try:
             with self._lock, torch._C.DisableTorchFunction():
-                action(*args)
+                action(*args, **kwargs)
         except Exception as error:  # disarms the tracer
             self.disarm(error)
 
@@ -225,26 +240,27 @@ class Tracer:
         if self._lens.journal.failed is not None:
             raise self._lens.journal.failed
         self.clock.backwards += 1
+        outer = self._underway.outer()
         running = Running(
             self.clock.backwards,
             int(not kwargs.get("accumulate_grad", True)),
-            self._stack[-1].number if self._stack else 0,
+            0 if outer is None else outer.number,
             self._sites.here(frame),
             self.clock.steps,
             began,
             tuple(roots),
         )
-        self._stack.append(running)
-        if running.nested:
+        self._underway.add(running)
+        if outer is not None:
             running.flags |= BackwardFlag.NESTED
-            self._graphs.look_inside(self._stack[-2], running)
+            self._graphs.look_inside(outer, running)
             return running, args
         self._note_facts(running, retain=args[1], create=args[2])
         if running.armed or self._graphs.must_look_first():
             self._graphs.look(running, frame)
         if births.is_bad(running.loss):
             self._nonfinite.look_in_forward(running)
-        tensors = self._registry.tensors()
+        tensors = self._leaves(running)
         self._reader.before(running, tensors)
         running.leftovers = self._loop.ledger.before_backward(tensors)
         if self._graphs.may_replay(running, create=args[2]):
@@ -252,6 +268,17 @@ class Tracer:
             args = (args[0], True, *args[2:])
         running.overhead = time.perf_counter() - began
         return running, args
+
+    def _leaves(self, running: Running) -> Sequence[Tensor | None]:
+        return self._underway.leaves(running, lambda: running.graph or walked(running.roots))
+
+    def _saw_threads(self) -> None:
+        self._loop.lose_sight()
+        self.output.event("threads", {})
+        self._say(
+            "gradtrace: several threads train in this program; the steps of their optimizers are not judged, and "
+            "gradients that two of them write are not measured"
+        )
 
     def _note_facts(self, running: Running, *, retain: bool, create: bool) -> None:
         running.armed = self._graphs.armed
@@ -270,24 +297,27 @@ class Tracer:
 
     def _end(self, running: Running, result: Any, args: tuple[Any, ...]) -> None:
         began = time.perf_counter()
-        self._stack.remove(running)
+        self._underway.remove(running)
         if running.measurement is not None:
             running.measurement.remove()
             if running.measurement.failed is not None:
                 raise running.measurement.failed
         if running.nested:
-            if self._stack:
-                self._graphs.keep_inside(self._stack[-1], running)
+            outer = self._underway.outer()
+            if outer is not None:
+                self._graphs.keep_inside(outer, running)
             self.output.registry(modules=False)  # a row is as long as the list of the parameters that are known
             self.output.row(running, self._reader.no_row())
             return
         passed = self._reader.over()
-        numbers, gradients = self._reader.after(running, result, args[3])
+        tensors = self._leaves(running)
+        numbers, gradients = self._reader.after(running, result, args[3], tensors)
         row = None
         if running.number % self._options.every == 0:
             row = self._reader.measure(running, numbers, gradients)
+        self._underway.wrote(numbers)
         if running.kind == 0:
-            self._loop.ledger.wrote(numbers, running.leftovers)
+            self._loop.ledger.wrote(numbers, running.leftovers, tensors)
         self._graphs.put(running, passed.union(numbers))
         if running.looked or (running.arrived and (row is None or row.ready())):
             self._judge(running, row, args[0])
@@ -324,7 +354,7 @@ class Tracer:
 
     def _raised(self, running: Running, error: BaseException) -> None:
         """The engine raised: torch's own error goes on to the program, with a note where we know more."""
-        self._stack.remove(running)
+        self._underway.remove(running)
         if running.measurement is not None:
             running.measurement.remove()
         running.flags |= BackwardFlag.RAISED
@@ -334,7 +364,7 @@ class Tracer:
             self._explain(running, error)
         self.output.registry(modules=False)
         self.output.row(running, self._reader.no_row())
-        if not self._stack:
+        if not self._underway:
             self._make_ready()
 
     def _explain(self, running: Running, error: Exception) -> None:
@@ -354,11 +384,8 @@ class Tracer:
     # ---- optimizer steps
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if self._is_ours():
-            closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
-            frame = sys._getframe(1)
-            self._guarded(lambda: self._steps.begin(optimizer, has_closure=closure is not None, frame=frame))
+        closure = kwargs.get("closure", args[1] if len(args) > 1 else None)
+        self._told(self._steps.begin, optimizer, has_closure=closure is not None, frame=sys._getframe(1))
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        if self._is_ours():
-            self._guarded(self._steps.finish, optimizer)
+        self._told(self._steps.finish, optimizer)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gradtrace.capture.samples import Samples
-from gradtrace.capture.statistics import norms, plain
+from gradtrace.capture.statistics import SMALL, norms_of, plain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,6 +52,11 @@ class UpdateMeter:
     def __init__(self) -> None:
         self._before: list[tuple[int, Tensor, Tensor]] = []
 
+    @property
+    def is_measuring(self) -> bool:
+        """Whether a measured step has begun and not finished."""
+        return bool(self._before)
+
     def due(self, step: int, total: int) -> bool:
         """Whether step number `step` (from 1) of an optimizer over `total` elements is measured."""
         if step <= FIRST or total <= EVERY_STEP:
@@ -74,9 +79,10 @@ class UpdateMeter:
         for entries in by_device.values():
             numbers = [number for number, _, _ in entries]
             old = [_real(before) for _, _, before in entries]
-            moved = [_real(now.detach()) - before for (_, now, _), before in zip(entries, old, strict=True)]
-            samples.add("weight_norm", numbers, torch.stack(norms(old)))
-            samples.add("update_norm", numbers, torch.stack(norms(moved)))
+            moved = torch._foreach_sub([_real(now.detach()) for _, now, _ in entries], old)
+            found = norms_of([*old, *moved]).view(2, -1)
+            samples.add("weight_norm", numbers, found[0])
+            samples.add("update_norm", numbers, found[1])
         return samples
 
     def drop(self) -> None:
@@ -111,16 +117,29 @@ class UnitWindow:
     def add(self, numbered: Sequence[tuple[int, Tensor, bool]]) -> None:
         """Take in the gradients of one backward, dense and of two or more dimensions, and whether the units of each
         may be its columns."""
+        alike: dict[tuple[Any, ...], list[tuple[_Key, Tensor]]] = {}
         for number, gradient, either in numbered:
-            self._take((number, "rows"), _real(gradient.detach()).flatten(1))  # complex numbers are two each
+            plain = gradient.detach()
+            looks = [((number, "rows"), _real(plain).flatten(1))]  # complex numbers are two each
             if either and gradient.dim() == 2 and gradient.numel() <= EVERY_STEP:
-                self._take((number, "columns"), _real(gradient.detach().t()).flatten(1))
+                looks.append(((number, "columns"), _real(plain.t()).flatten(1)))
+            for key, units in looks:
+                apart = key if units.numel() > SMALL else ()
+                alike.setdefault((units.shape, units.dtype, units.device, apart), []).append((key, units))
+        for group in alike.values():
+            self._take([key for key, _ in group], [units for _, units in group])
 
-    def _take(self, key: _Key, units: Tensor) -> None:
-        high, low = units.amax(1), units.amin(1)  # far quicker than to ask each element whether it is zero
+    def _take(self, keys: Sequence[_Key], matrices: Sequence[Tensor]) -> None:
+        """Look at matrices of one shape together: many small ones cost little more than one."""
+        units = matrices[0][None] if len(matrices) == 1 else torch.stack(list(matrices))
+        high, low = units.amax(2), units.amin(2)  # far quicker than to ask each element whether it is zero
         alive = (high != 0) | (low != 0)
-        scale = torch.maximum(high.amax(), -low.amin())
-        same = ((units[1:] - units[:-1]).abs().amax(1) <= 1e-5 * scale) & (scale > 0)
+        scale = torch.maximum(high.amax(1), -low.amin(1))[:, None]
+        same = ((units[:, 1:] - units[:, :-1]).abs().amax(2) <= 1e-5 * scale) & (scale > 0)
+        for key, living, identical in zip(keys, alive.unbind(), same.unbind(), strict=True):
+            self._join(key, living, identical)
+
+    def _join(self, key: _Key, alive: Tensor, same: Tensor) -> None:
         known = self._alive.get(key)
         if known is None or known.shape != alive.shape:
             self._alive[key], self._identical[key], self._seen[key] = alive, same, 1

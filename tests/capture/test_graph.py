@@ -16,7 +16,7 @@ import gradtrace
 FUNCTORCH = {"functional_transforms"}
 """Inside a transform of torch.func tensors stand for many values; those backwards are let through unrecorded."""
 
-THREADED = {"replicas_in_threads"}
+THREADED = {"backwards_at_once", "replicas_in_threads"}
 """Sequence numbers start at 0 in each thread, so the oracle's labels are not unique."""
 
 REENTRANT = {"checkpoint_reentrant"}

@@ -4,7 +4,7 @@ Each function decorated with `awkward` builds one program afresh and enters it i
 it for some steps and collects everything that a tracer could have disturbed, for a comparison bit by bit.
 """
 
-from zoo import architectures, derivatives, faults, hooks, loops, tensors, weights
+from zoo import architectures, derivatives, faults, hooks, loops, tensors, threads, weights
 from zoo.base import ZOO, Awkward, Outcome, Program, batch, mlp, plain_step, run, selected, untraced
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "run",
     "selected",
     "tensors",
+    "threads",
     "untraced",
     "weights",
 ]

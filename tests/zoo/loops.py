@@ -141,6 +141,16 @@ def evaluation_without_grad() -> Program:
 
 
 @awkward()
+def trained_in_eval_mode() -> Program:
+    """One network is, beside another that is not."""
+    models = [nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Linear(8, 1)) for _ in range(2)]
+    models[0].eval()
+    optimizers = [torch.optim.SGD(model.parameters(), 0.05) for model in models]
+    steps = [plain_step(model, optimizer) for model, optimizer in zip(models, optimizers, strict=True)]
+    return Program(lambda number: [train(number) for train in steps], models, optimizers)
+
+
+@awkward()
 def evaluation_in_inference_mode() -> Program:
     model = mlp()
     optimizer = torch.optim.SGD(model.parameters(), 0.05)
