@@ -2,8 +2,8 @@
 
 Keeping a call keeps its arguments and its result in memory until the backward. A large result in host memory is summed
 up instead while it is still in the cache: where that and all that it was computed from is finite, nothing can have been
-born there, and the call is let go. An allocator that has to fetch fresh pages for every layer costs a step more than
-the sums do.
+born there, and the call is let go. What only moves, bounds or shrinks finite values is let go unsummed. An allocator
+that has to fetch fresh pages for every layer costs a step more than the sums do.
 """
 
 from __future__ import annotations
@@ -27,6 +27,13 @@ BYTE_LIMIT = 1 << 30
 
 SUMMED = 1 << 17
 """Bytes from which a result is summed up: as many as the C library's allocator at first fetches pages for singly."""
+
+KEEP_FINITE = frozenset({
+    "clamp", "clone", "contiguous", "dropout", "elu", "expand", "flatten", "gelu", "hardtanh", "leaky_relu", "permute",
+    "relu", "relu6", "reshape", "sigmoid", "silu", "softmax", "squeeze", "swapaxes", "t", "tanh", "transpose",
+    "unflatten", "unsqueeze", "view",
+})  # fmt: skip
+"""Calls that move, bound or shrink values: of finite ones they make finite ones, in a type of wide range."""
 
 _WIDE = {torch.float16: torch.float32, torch.bfloat16: torch.float32}
 """Half precision overflows in sums of finite values."""
@@ -70,6 +77,8 @@ class ForwardCalls:
     def add_plain(self, name: str, site: int, module: int, args: Any, kwargs: Any, result: Tensor) -> None:
         """Keep a call that gave one tensor which wants a gradient: nearly every call of a forward, so this has to be
         quick."""
+        if name in KEEP_FINITE and self._took_finite_results(args, kwargs, result.dtype):
+            return
         size = _size(result)
         if size < SUMMED or not _sums_up(result):
             self._doubtful.add(id(result))
@@ -90,6 +99,13 @@ class ForwardCalls:
             if id(value) in self._doubtful or (not value.requires_grad and _has_values(value)):
                 return False
         return True
+
+    def _took_finite_results(self, args: Any, kwargs: Any, dtype: torch.dtype) -> bool:
+        """Whether a call took results known to be finite only: of a weight that is known once something is made of
+        it."""
+        if dtype in _WIDE:
+            return False
+        return not any(value.is_leaf or id(value) in self._doubtful for value in inputs_of(args, kwargs))
 
     def _make_room(self, size: int) -> None:
         """Forget the calls kept before where too many, or too many bytes, would be held."""

@@ -80,7 +80,7 @@ class Journal(TorchFunctionMode):
         self.passive = False
         self.failed: BaseException | None = None
         self.gradient_set_at = 0
-        """Site of the last `tensor.grad = value`, by the program or by `zero_grad()`."""
+        """Site of the last `tensor.grad = value` of the program's own."""
         self.spans: list[Span] = []
         self.overwrites: list[Overwrite] = []
         self.calls = ForwardCalls()

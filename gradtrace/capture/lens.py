@@ -120,18 +120,24 @@ class Lens:
         self._pushed = False
         self.sightings.remove()
 
-    def rest(self, site: int) -> None:
-        """An optimizer steps at `site`: its own arithmetic is many calls, none of them of interest."""
+    @property
+    def listens(self) -> bool:
+        """Whether the journal is on, and not at rest."""
+        return self._pushed and not self._resting
+
+    def rest(self, step_at: int | None = None) -> None:
+        """What comes is many calls, none of them of interest: an optimizer steps, at that site, or clears."""
         self.settle()
-        if not self._pushed or self._resting or threading.get_ident() != self._thread:
+        if not self.listens or threading.get_ident() != self._thread:
             return
-        self.journal.note_step(site)
+        if step_at is not None:
+            self.journal.note_step(step_at)
         if private.mode_is_on_top(self.journal):
             private.pop_mode()
             self._resting = True
 
     def resume(self) -> None:
-        """The optimizer's step is over."""
+        """The step, or the clearing, is over."""
         if self._resting:
             self._resting = False
             private.push_mode(self.journal)

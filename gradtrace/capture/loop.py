@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import weakref
     from collections.abc import Callable, Sequence
 
+    from gradtrace.capture.lens import Lens
     from gradtrace.capture.output import Clock
     from gradtrace.capture.registry import Registry
     from gradtrace.capture.sites import SiteTable
@@ -41,11 +42,13 @@ class LoopWatch:
         registry: Registry,
         sites: SiteTable,
         clock: Clock,
+        lens: Lens,
         tell: Callable[..., None],
     ) -> None:
         self._registry = registry
         self._sites = sites
         self._clock = clock
+        self._lens = lens
         self._tell = tell
         """Calls what it is given, with the arguments that follow, where nothing that goes wrong reaches the program."""
         self.ledger = GradientLedger(self._moved_by_hand)
@@ -65,8 +68,8 @@ class LoopWatch:
         clip = torch.nn.utils.clip_grad
         scaler = torch.amp.GradScaler
         patches: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
-            (torch.optim.Optimizer, "zero_grad", self._around(self._optimizer_cleared)),
-            (nn.Module, "zero_grad", self._around(self._module_cleared)),
+            (torch.optim.Optimizer, "zero_grad", self._clearing(self._optimizer_cleared)),
+            (nn.Module, "zero_grad", self._clearing(self._module_cleared)),
             (clip, "_clip_grads_with_norm_", self._before(self._clipping)),
             (clip, "clip_grad_value_", self._before_clipping_values),
             (torch.nn.utils, "clip_grad_value_", self._before_clipping_values),
@@ -77,6 +80,25 @@ class LoopWatch:
         )
         for owner, name, wrap in patches:
             undo.append(private.patch_attribute(owner, name, wrap))
+
+    def _clearing(self, note: Callable[..., None]) -> Callable[[Any], Any]:
+        """The journal rests while each `.grad` is set to None."""
+        around = self._around(note)
+
+        def wrap(original: Any) -> Any:
+            @functools.wraps(original)
+            def clear(*args: Any, **kwargs: Any) -> Any:
+                if not self._lens.listens:
+                    return original(*args, **kwargs)
+                self._tell(self._lens.rest)
+                try:
+                    return original(*args, **kwargs)
+                finally:
+                    self._tell(self._lens.resume)
+
+            return around(clear)
+
+        return wrap
 
     def lose_sight(self) -> None:
         """Several threads train: what becomes of single gradients cannot be followed any more."""

@@ -65,7 +65,7 @@ class Tracer:
         self._sites = SiteTable()
         self._registry = Registry(self._sites)
         self._lens = Lens(self._registry, self._sites, self.disarm, self._found_compiled)
-        self._loop = LoopWatch(self._registry, self._sites, self.clock, self._told)
+        self._loop = LoopWatch(self._registry, self._sites, self.clock, self._lens, self._told)
         self.output = Output(open_file, self._registry, self._sites, self._loop, self.clock, self._judge_late)
         self._steps = StepWatch(self._registry, self._sites, self._loop, self._lens, self.output, self.clock)
         self._reader = GradientReader(self._registry, self.output, self.clock)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import gradtrace
+from gradtrace.capture import forward_calls
 from gradtrace.capture.forward_calls import SUMMED, ForwardCalls
 
 ROWS = {"small": 4, "large": SUMMED // 16}
@@ -122,6 +123,26 @@ def test_what_follows_an_infinity_is_kept():
     calls.add_plain("clamp", 1, -1, (bad, 1), None, masked)
     calls.add_plain("mul", 1, -1, (masked, 2), None, masked * 2)
     assert [call.name for call in calls.all()] == ["div", "clamp"]
+
+
+def _sums_of_relu(monkeypatch: pytest.MonkeyPatch, given: Tensor, calls: ForwardCalls) -> int:
+    sums: list[Tensor] = []
+    monkeypatch.setattr(forward_calls, "_sums_up", lambda tensor: sums.append(tensor) is None)
+    calls.add_plain("relu", 1, -1, (given,), None, given.relu())
+    return len(sums)
+
+
+def test_a_result_that_can_only_be_finite_is_not_summed(monkeypatch):
+    results, calls = _chain(ROWS["large"])
+    assert _sums_of_relu(monkeypatch, results[-1], calls) == 0
+    assert calls.all() == []
+
+
+def test_of_weights_and_in_half_precision_it_is(monkeypatch):
+    """A weight may hold a NaN; the range of half precision is narrow."""
+    results, calls = _chain(ROWS["large"])
+    assert _sums_of_relu(monkeypatch, torch.ones(ROWS["large"], 8, requires_grad=True), calls) == 1
+    assert _sums_of_relu(monkeypatch, results[-1].half().repeat(2, 1), calls) == 1
 
 
 class _Kernels(TorchDispatchMode):

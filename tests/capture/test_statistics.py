@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import gradtrace
 from gradtrace.capture import statistics
-from gradtrace.capture.statistics import SMALL, Meter, Row
+from gradtrace.capture.statistics import MANY, SMALL, Meter, Row
 
 TYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -47,6 +47,16 @@ def test_norm_maximum_and_zeros_are_those_of_torch(tensors):
     np.testing.assert_allclose(row[0], [tensor.norm() for tensor in exact], rtol=1e-5)
     np.testing.assert_allclose(row[1], [tensor.abs().max() for tensor in exact], rtol=1e-6)
     np.testing.assert_allclose(row[2], [(tensor == 0).double().mean() for tensor in exact], rtol=1e-6)
+
+
+@pytest.mark.parametrize("count", [3, MANY + 1])
+@pytest.mark.parametrize("dtype", TYPES)
+def test_norms_of_few_and_of_many_are_those_of_torch(count, dtype):
+    tensors = [torch.full((number + 1, 2), number / 4).to(dtype) for number in range(count)]
+    exact = [float(tensor.double().norm()) for tensor in tensors]
+    assert statistics.norms_of(tensors).tolist() == pytest.approx(exact, rel=1e-5)
+    odd = [*tensors, torch.ones(4, dtype=torch.float64), torch.ones(2 * SMALL)]
+    assert statistics.norms_of(odd).tolist() == pytest.approx([*exact, 2.0, (2 * SMALL) ** 0.5], rel=1e-5)
 
 
 def test_zeros_behind_a_lazy_minus_are_counted():
