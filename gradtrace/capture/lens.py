@@ -123,22 +123,28 @@ class Lens:
     @property
     def listens(self) -> bool:
         """Whether the journal is on, and not at rest."""
-        return self._pushed and not self._resting
+        return self._pushed and not (self._resting or self.journal.passive)
 
-    def rest(self, step_at: int | None = None) -> None:
-        """What comes is many calls, none of them of interest: an optimizer steps, at that site, or clears."""
+    def pause(self) -> None:
+        """The program clears gradients: each is a call, none of them of interest."""
+        if self.listens:
+            self._lay_down()
+
+    def rest(self, site: int) -> None:
+        """An optimizer steps at `site`: its own arithmetic is many calls, none of them of interest."""
         self.settle()
-        if not self.listens or threading.get_ident() != self._thread:
-            return
-        if step_at is not None:
-            self.journal.note_step(step_at)
-        if private.mode_is_on_top(self.journal):
+        if self._pushed and not self._resting and threading.get_ident() == self._thread:
+            self.journal.note_step(site)
+            self._lay_down()
+
+    def _lay_down(self) -> None:
+        if threading.get_ident() == self._thread and private.mode_is_on_top(self.journal):
             private.pop_mode()
             self._resting = True
 
     def resume(self) -> None:
         """The step, or the clearing, is over."""
-        if self._resting:
+        if self._resting and threading.get_ident() == self._thread:  # another thread's may be over meanwhile
             self._resting = False
             private.push_mode(self.journal)
 

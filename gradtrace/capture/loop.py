@@ -90,7 +90,7 @@ class LoopWatch:
             def clear(*args: Any, **kwargs: Any) -> Any:
                 if not self._lens.listens:
                     return original(*args, **kwargs)
-                self._tell(self._lens.rest)
+                self._tell(self._lens.pause)
                 try:
                     return original(*args, **kwargs)
                 finally:
