@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 INTERVAL_LIMIT = 200_000
 """Module calls kept at most."""
 
-GENERATIONS = 8
+GENERATIONS = 16
 """Backwards over which module calls are remembered: one forward often serves several losses, each with its own
 backward."""
 
@@ -68,6 +68,8 @@ class ModuleWatch:
         self._names: dict[int, tuple[weakref.ref[nn.Module], str, str]] = {}
         self._naming = registry.naming
         self.calls: list[ModuleCall] = []
+        self._forgotten = 0
+        """Calls before the first of `calls`: numbers that were handed out keep their meaning."""
         self._starts: list[int] = []
         self._ends: list[int] = []
         self._counts: dict[str, int] = {}
@@ -98,6 +100,7 @@ class ModuleWatch:
     def clear(self) -> None:
         """Forget everything."""
         self._stack.clear()
+        self._forgotten += len(self.calls)
         self.calls.clear()
         self._starts.clear()
         self._ends.clear()
@@ -110,16 +113,18 @@ class ModuleWatch:
         oldest = self._generations[0]
         if oldest and not self._stack:
             del self.calls[:oldest], self._starts[:oldest], self._ends[:oldest]
+            self._forgotten += oldest
             self._generations.extend([count - oldest for count in self._generations])
         self._generations.append(len(self.calls))
 
     def now(self) -> int:
-        """Index into `calls` of the innermost open call, -1 outside."""
+        """Number of the innermost open call, -1 outside."""
         return self._stack[-1].number if self._stack else -1
 
     def call(self, number: int) -> ModuleCall | None:
-        """The call of a number that `now` gave, None outside all calls."""
-        return self.calls[number] if 0 <= number < len(self.calls) else None
+        """The call of a number that `now` gave, None outside all calls and for one that is forgotten."""
+        index = number - self._forgotten
+        return self.calls[index] if 0 <= index < len(self.calls) else None
 
     def _enter(self, module: nn.Module, args: Any) -> None:
         if threading.get_ident() != self._thread:
@@ -133,7 +138,7 @@ class ModuleWatch:
             count = self._counts[name] = self._counts.get(name, 0) + 1
             if len(self.calls) >= INTERVAL_LIMIT:
                 self.clear()
-            number = len(self.calls)
+            number = self._forgotten + len(self.calls)
             self.calls.append(ModuleCall(name, kind, count))
             self._starts.append(private.sequence_nr())
             self._ends.append(-1)
@@ -147,7 +152,7 @@ class ModuleWatch:
         end = private.sequence_nr()
         while self._stack:
             opened = self._stack.pop()
-            self._ends[opened.number] = end
+            self._ends[opened.number - self._forgotten] = end
             if opened.module() is module:
                 return
 

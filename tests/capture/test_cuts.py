@@ -244,3 +244,23 @@ def test_a_reentrant_checkpoint_of_data_is_named(tmp_path: Path) -> None:
     assert "use_reentrant=False" in (finding.fix or "")
     assert finding.where.source is not None
     assert finding.where.source.line == _line_of(Checkpointed.forward)
+
+
+class _Cutting(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).detach()
+
+
+@pytest.mark.parametrize("inner_steps", [4, 19])
+def test_a_cut_before_inner_gradients_keeps_its_module_or_names_none(inner_steps):
+    """Module calls of long ago are forgotten; what was noted of them must not come to mean another call. The outer
+    backwards, the fifth and tenth or the twentieth, are looked at closely."""
+    cutting, head = _Cutting(3, 3), nn.Linear(3, 1)
+    with gradtrace.trace([cutting, head], replay=True, on_finding="ignore") as trace:
+        for _ in range(2):
+            hidden = cutting(torch.randn(4, 3))
+            for _ in range(inner_steps):
+                torch.autograd.grad(head(hidden).square().mean(), list(head.parameters()))
+            head(hidden).mean().backward()
+    modules = {event.payload["module"] for event in trace.recording().events("cut")}
+    assert modules == ({"_Cutting"} if inner_steps == 4 else {None})
