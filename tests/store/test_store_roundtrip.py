@@ -186,7 +186,11 @@ def test_snapshots_read_back_equal(tmp_path_factory, snapshot):
     parameters=st.lists(
         st.tuples(texts, st.none() | texts, st.none() | texts, shapes, texts, texts, st.booleans(), texts), max_size=5
     ),
-    modules=st.lists(st.builds(Module, texts, texts, texts, calls=st.integers(0, 9)), unique_by=lambda m: m.name),
+    modules=texts.flatmap(  # of one root: with a second one, names from before it came are completed
+        lambda root: st.lists(
+            st.builds(Module, texts, texts, st.just(root), calls=st.integers(0, 9)), unique_by=lambda m: m.name
+        )
+    ),
     groups=st.lists(st.lists(st.integers(0, 9)).map(tuple), max_size=3).map(tuple),
     sources=st.dictionaries(st.integers(1, 20), sources, max_size=5),
     events=st.lists(st.builds(Event, texts, st.integers(0, 9), st.integers(0, 9), payloads), max_size=5),
