@@ -93,7 +93,7 @@ def _through_reuses(run: Run, flows: list[Flow]) -> Iterator[Draft]:
         draft = _time_draft(run, owners.get(name), seen, of="use")
         flow = seen[-1].flow
         starved = flow.starved() or [name]
-        use = flow.nodes[flow.layout.users(flow.layout.leaves[name])[0]]
+        use = flow.nodes[flow.layout.users(flow.layout.weights[name])[0]]
         where = replace(draft.where, parameter=starved[0], op=use.op, source=use.source)
         yield replace(draft, where=where, parameters=starved)
 

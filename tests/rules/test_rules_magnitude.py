@@ -275,9 +275,8 @@ def test_a_gradient_that_grows_with_depth():
     assert finding.evidence["by_depth"] is True
 
 
-def by_hand(gain: float) -> Synthetic:
-    """Twelve layers of plain tensors that no module and no optimizer owns."""
-    recording = deep([gain] * 6)
+def by_hand(recording: Synthetic) -> Synthetic:
+    """The same of plain tensors that no module and no optimizer owns."""
     recording.optimizers.clear()
     recording.parameters = [replace(leaf, kind="input", module=None) for leaf in recording.parameters]
     for backward in MEASURED:
@@ -289,11 +288,15 @@ def by_hand(gain: float) -> Synthetic:
 
 @pytest.mark.parametrize(("gain", "code"), [(0.2, "GT101"), (5.0, "GT102")])
 def test_tensors_that_a_program_updates_by_hand_are_its_weights(gain: float, code: str):
-    assert only(by_hand(gain), code).where.parameter == "layers.0.weight"
+    assert only(by_hand(deep([gain] * 6)), code).where.parameter == "layers.0.weight"
+
+
+def test_a_recurrence_that_a_program_updates_by_hand_names_its_weight():
+    assert only(by_hand(unrolled(0.5)), "GT101").where.parameter == "rnn.weight_hh"
 
 
 def test_plain_tensors_whose_gradient_grows_from_step_to_step_are_named():
-    recording = by_hand(1.0)
+    recording = by_hand(deep([1.0] * 6))
     for step in range(20):
         recording.backward(dict.fromkeys(range(24), 3.0**step), loss=9.0**step)
     assert found(recording, "GT102")[0].where.parameter == "layers.0.weight"
