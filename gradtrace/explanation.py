@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from gradtrace.documents import save
 from gradtrace.errors import GradtraceError
 from gradtrace.steps import Cost, Leaf, Step
 
@@ -39,10 +40,11 @@ class Explanation:
         return to_html(self)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write text (.txt), Markdown (.md) or a page (.html). Raises GradtraceError for other endings."""
-        target = Path(path)
-        target.write_text(document(self, kind_of(target)), encoding="utf-8")
-        return target
+        """Write text (.txt), Markdown (.md) or a page (.html).
+
+        Raises GradtraceError for other endings, and where the file cannot be written.
+        """
+        return save(document(self, kind_of(Path(path))), path)
 
     def _repr_mimebundle_(self, include: object = None, exclude: object = None) -> dict[str, str]:
         return {"text/plain": str(self), "text/markdown": self.to_markdown()}

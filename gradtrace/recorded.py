@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradtrace.arrays import Gradients, Updates
 from gradtrace.collector import paused_collector
+from gradtrace.documents import save
 from gradtrace.errors import GradtraceError
 from gradtrace.model import Finding
 from gradtrace.store.folder import open_any
@@ -153,13 +154,7 @@ class Trace:
         `options` are those of `gradtrace.renderers.render_graph`. Raises GradtraceError for an unknown format, style or
         option value, and where the file cannot be written.
         """
-        document = self.draw(backward, rank=rank, style=style, format=_format(file, format), **options)
-        out = Path(file)
-        try:
-            out.write_bytes(document.encode() if isinstance(document, str) else document)
-        except OSError as error:
-            raise GradtraceError(f"{out}: cannot be written ({error.strerror}); choose another file") from error
-        return out
+        return save(self.draw(backward, rank=rank, style=style, format=_format(file, format), **options), file)
 
     @paused_collector()
     def draw(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from gradtrace.capture.oneshot import tensors_of
 from gradtrace.capture.walk import LiveGraph
+from gradtrace.documents import save
 from gradtrace.errors import GradtraceError, MissingToolError
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def render_torchviz(output: Any, path: str | os.PathLike[str], model: nn.Module 
     path = Path(path)
     format = path.suffix.lstrip(".") or "svg"
     text = torchviz_dot(output, model)
-    path.write_bytes(text.encode() if format in ("dot", "gv") else engine.run(text, format))
-    return path
+    return save(text if format in ("dot", "gv") else engine.run(text, format), path)
 
 
 def torchviz_dot(output: Any, model: nn.Module | None = None) -> str:

@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from gradtrace.cli.options import Extensible, RuleOptions, added_formats, rule_options
-from gradtrace.cli.output import write
+from gradtrace.cli.output import format_of, write
+
+_ENDINGS = {".txt": "text", ".json": "json", ".sarif": "sarif", ".xml": "junit"}
 
 
 @click.command(
@@ -18,17 +20,19 @@ from gradtrace.cli.output import write
 @click.option(
     "--format",
     type=Extensible(["text", "json", "github", "sarif", "junit"], added_formats("finding_formats")),
-    default="text",
-    help="For people, programs, GitHub annotations, code scanning, CI servers.",
+    help="For people, programs, GitHub annotations, code scanning, CI servers. By default the ending of FILE, or text.",
 )
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to a file.")
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="A .txt, .json, .sarif or .xml (JUnit) file."
+)
 @rule_options
 @click.argument("traces", metavar="TRACE...", nargs=-1, required=True, type=click.Path(path_type=Path))
-def command(traces: tuple[Path, ...], format: str, out: Path | None, **rules: Any) -> int:
+def command(traces: tuple[Path, ...], format: str | None, out: Path | None, **rules: Any) -> int:
     """Say what is wrong with each TRACE; exit 1 where an error or a warning stands, else 0."""
     from gradtrace.recorded import load
     from gradtrace.renderers.findings import Verdict, render_findings, stands
 
+    format = format or format_of(out, _ENDINGS)
     settings = RuleOptions(**rules).settings()
     verdicts = []
     for path in traces:

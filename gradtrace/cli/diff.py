@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradtrace.cli.output import write
+from gradtrace.cli.output import format_of, write
 
 if TYPE_CHECKING:
     from gradtrace.differences import Differences
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gradtrace.store.recording import Recording
 
 PICTURES = ("svg", "png", "pdf", "dot", "html")
+_ENDINGS = {".txt": "text", ".json": "json", ".gv": "dot", **{f".{kind}": kind for kind in PICTURES}}
 
 
 @click.command(
@@ -60,9 +61,10 @@ def command(
 
     if bitwise and tolerance is not None:
         raise click.UsageError("--bitwise and --tolerance exclude each other", click.get_current_context())
+    format = format or format_of(out, _ENDINGS)
     if second is None:
         with load(first) as trace:
-            changes, document = _changes(trace.recording(rank), format or _format_of(out), backward)
+            changes, document = _changes(trace.recording(rank), format, backward)
             write(document, out)
         return 1 if changes else 0
     if backward is not None:
@@ -70,13 +72,8 @@ def command(
     with load(first) as left, load(second) as right:
         recordings = left.recording(rank), right.recording(rank)
         differences = compare_runs(*recordings, tolerance=0.0 if bitwise else tolerance)
-        write(_document((left, right), rank, differences, format or _format_of(out)), out)
+        write(_document((left, right), rank, differences, format), out)
     return 0 if differences.equal else 1
-
-
-def _format_of(out: Path | None) -> str:
-    ending = out.suffix.lstrip(".").lower() if out else ""
-    return ending if ending in ("json", *PICTURES) else "text"
 
 
 def _changes(recording: Recording, format: str, backward: int | None) -> tuple[bool, str | bytes]:

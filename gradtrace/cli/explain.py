@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gradtrace.cli.options import trace_argument
-from gradtrace.cli.output import write
+from gradtrace.cli.output import to_stdout, write
 
 
 @click.command(
@@ -31,7 +31,7 @@ def command(trace: Path, backward: int, path: str | None, rank: int, format: str
     from gradtrace.explanation import document, kind_of
     from gradtrace.recorded import load
 
-    kind = format or ("text" if out is None or str(out) == "-" else kind_of(out))
+    kind = format or ("text" if out is None or to_stdout(out) else kind_of(out))
     with load(trace) as recorded:
         from gradtrace.capture.explain_trace import explain_trace
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradtrace.cli.options import Extensible, RuleOptions, added_formats, rule_options, trace_argument
+from gradtrace.cli.output import write
 
 if TYPE_CHECKING:
     from gradtrace.exporters import Advance
@@ -54,9 +56,9 @@ def command(trace: Path, format: str, out: Path | None, **rules: Any) -> None:
         total = sum(map(len, recorded.recordings))
         with _progress(total) as advance:
             folder = export(recorded.recordings, findings, format, target, advance=advance)
-    click.echo(folder)
+    write(f"{folder}\n", None)
     if format in _NEXT:
-        click.echo(f"next: {_NEXT[format].format(out=folder)}", err=True)
+        click.echo(f"next: {_NEXT[format].format(out=shlex.quote(str(folder)))}", err=True)
 
 
 @contextmanager

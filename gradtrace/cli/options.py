@@ -99,6 +99,7 @@ class RuleOptions:
     def settings(self) -> dict[str, Any]:
         """What is given, as `Trace.diagnose` and `gradtrace.trace` take it, over the project's pyproject.toml.
 
+        What is missing is as it was recorded; `--ignore ''` is not missing, and leaves nothing out.
         Raises GradtraceError for a code or threshold that does not exist.
         """
         from gradtrace.rules import Thresholds, check_codes, load_config
@@ -106,12 +107,12 @@ class RuleOptions:
         config = load_config()
         thresholds = _merged(asdict(config.thresholds), self.thresholds)
         given = {
-            "select": self.select or config.select,
-            "ignore": self.ignore or config.ignore,
-            "thresholds": {} if Thresholds.of(thresholds) == Thresholds() else thresholds,
+            "select": self.select if self.select is not None else config.select or None,
+            "ignore": self.ignore if self.ignore is not None else config.ignore or None,
+            "thresholds": thresholds if self.thresholds or Thresholds.of(thresholds) != Thresholds() else None,
         }
-        check_codes([*given["select"], *given["ignore"]])
-        return {name: value for name, value in given.items() if value}
+        check_codes([*(given["select"] or ()), *(given["ignore"] or ())])
+        return {name: value for name, value in given.items() if value is not None}
 
     def check(self) -> None:
         """Raise GradtraceError for a code or threshold that does not exist; where none is given, import nothing."""

@@ -1,4 +1,4 @@
-"""Where an answer goes: a file, a pipe or a terminal."""
+"""Where an answer goes, and in which format: a file, a pipe or a terminal."""
 
 from __future__ import annotations
 
@@ -6,19 +6,26 @@ import io
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
+from gradtrace.documents import save
 from gradtrace.errors import GradtraceError
 
 BROKEN_PIPE = 128 + 13
 """What a shell reports of a program that SIGPIPE ended."""
 
 
+def on_terminal() -> bool:
+    """Whether standard output is a terminal. Python has none at all where the shell closed it (`>&-`)."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 def in_color() -> bool:
     """Whether standard output is a terminal that wants colour (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return on_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def terminal_size() -> tuple[int, int]:
@@ -27,23 +34,47 @@ def terminal_size() -> tuple[int, int]:
     return size.columns, size.lines
 
 
+def to_stdout(out: Path | None) -> bool:
+    """Whether an answer goes to standard output: no file was named, or `-`."""
+    return out is None or str(out) == "-"
+
+
+def format_of(out: Path | None, endings: Mapping[str, str]) -> str:
+    """The format that the ending of `out` asks for, text without one.
+
+    `endings` maps those of a command (".json") to formats. Raises GradtraceError for any other.
+    """
+    ending = "" if out is None or to_stdout(out) else out.suffix.lower()
+    if not ending:
+        return "text"
+    if ending not in endings:
+        raise GradtraceError(f"{out}: no format has this ending; use one of {', '.join(endings)}, or name a --format")
+    return endings[ending]
+
+
 def write(document: str | bytes, out: Path | None) -> None:
-    """Write to the file `out`, or to standard output. Raises GradtraceError where the file cannot be written."""
-    if out is None or str(out) == "-":
+    """Write to the file `out`, or to standard output. Raises GradtraceError where that cannot be written."""
+    if out is None or to_stdout(out):
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # a terminal without the bars of a sparkline shows ? for them
         _echo(document)
         return
-    try:
-        out.write_bytes(document.encode(errors="replace") if isinstance(document, str) else document)
-    except OSError as error:
-        raise GradtraceError(f"{out}: cannot be written ({error.strerror}); choose another file with -o") from error
+    save(document, out, other="choose another file with -o")
 
 
 def _echo(document: str | bytes) -> None:
+    if sys.stdout is None:
+        raise GradtraceError("standard output is closed; open it, or send it to /dev/null")
     try:
         click.echo(document, nl=False)
     except BrokenPipeError:
-        # The reader has gone, which is its right; the interpreter must not fail again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_stdout()
         sys.exit(BROKEN_PIPE)
+    except OSError as error:
+        _drop_stdout()
+        raise GradtraceError(f"standard output cannot be written ({error.strerror}); send it elsewhere") from error
+
+
+def _drop_stdout() -> None:
+    """Let nobody wait for what is still in the buffer, or the interpreter fails again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

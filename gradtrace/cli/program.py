@@ -59,7 +59,8 @@ class Program:
     def check(self) -> None:
         """Raise GradtraceError where there is no such script; a module is only looked for when it runs."""
         if not self.is_module and not Path(self.target).exists():
-            raise GradtraceError(f"{self.target}: no such script; for a module use `gradtrace run -m {self.target}`")
+            module = self.target.removesuffix(".py").replace("/", ".")
+            raise GradtraceError(f"{self.target}: no such script; for a module use `gradtrace run -m {module}`")
 
     def execute(self) -> Outcome:
         """Run the program to its end and print its traceback, if any.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gradtrace.cli.options import Extensible, added_formats, trace_argument
-from gradtrace.cli.output import write
+from gradtrace.cli.output import on_terminal, to_stdout, write
 
 FORMATS = (
     "svg",
@@ -89,10 +88,9 @@ def command(
     from gradtrace.recorded import load
     from gradtrace.renderers.graph import choose_format
 
-    to_stdout = out is None or str(out) == "-"
     options["modules"] = None if modules is None else [name.strip() for name in modules.split(",")]
-    kind = choose_format("graph.svg" if to_stdout else out, format)
-    if to_stdout and kind in _NOT_TO_READ and sys.stdout.isatty():
+    kind = choose_format("graph.svg" if to_stdout(out) else out, format)
+    if to_stdout(out) and kind in _NOT_TO_READ and on_terminal():
         raise click.UsageError(f"{kind} does not go to a terminal; name a file: -o graph.{kind}")
     with load(trace) as recorded:
         document = recorded.draw(backward, format=kind, **options)

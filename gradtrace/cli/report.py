@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from gradtrace.cli.options import RuleOptions, rule_options, trace_argument
+from gradtrace.cli.output import to_stdout, write
 
 
 @click.command(
@@ -23,10 +24,13 @@ from gradtrace.cli.options import RuleOptions, rule_options, trace_argument
 def command(trace: Path, out: Path, rank: int, **rules: Any) -> None:
     """Write a page about TRACE that opens from disk in any browser and asks the network for nothing.
 
-    The path of the page is printed.
+    The path of the page is printed; with -o - the page itself.
     """
     from gradtrace.recorded import load
-    from gradtrace.renderers.page import report
+    from gradtrace.renderers.page.document import page
 
     with load(trace) as recorded:
-        click.echo(report(recorded, out, rank=rank, findings=recorded.diagnose(**RuleOptions(**rules).settings())))
+        findings = recorded.diagnose(**RuleOptions(**rules).settings())
+        write(page(recorded, rank=rank, findings=findings), out)
+    if not to_stdout(out):
+        write(f"{out}\n", None)

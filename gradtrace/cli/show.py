@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradtrace.cli.options import RuleOptions, rule_options, trace_argument
-from gradtrace.cli.output import in_color, terminal_size, write
+from gradtrace.cli.output import format_of, in_color, terminal_size, write
 
 if TYPE_CHECKING:
     from gradtrace.recorded import Trace
     from gradtrace.renderers.text import LayerChoice
+
+_ENDINGS = {".txt": "text", ".json": "json", ".csv": "csv"}
 
 _CHROME = 8
 """Lines around the layer table on a screen: the headline, the header and the prompt."""
@@ -32,8 +34,12 @@ _CHROME = 8
 )
 @click.option("--all", "everything", is_flag=True, help="Every parameter by itself, not folded by module.")
 @click.option("--rank", type=click.IntRange(min=0), help="The layers of this rank, of a folder of ranks.")
-@click.option("--format", type=click.Choice(["text", "json", "csv"]), default="text", help="csv: the layers only.")
-@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="Write to a file.")
+@click.option(
+    "--format",
+    type=click.Choice(["text", "json", "csv"]),
+    help="csv: the layers only. By default the ending of FILE, or text.",
+)
+@click.option("-o", "--out", type=click.Path(path_type=Path), metavar="FILE", help="A .txt, .json or .csv file.")
 @rule_options
 @trace_argument
 def command(
@@ -43,7 +49,7 @@ def command(
     sort: str,
     everything: bool,
     rank: int | None,
-    format: str,
+    format: str | None,
     out: Path | None,
     **rules: Any,
 ) -> None:
@@ -57,6 +63,7 @@ def command(
 
     if backward is not None and step is not None:
         raise click.UsageError("--backward and --step exclude each other", click.get_current_context())
+    format = format or format_of(out, _ENDINGS)
     recorded = load(trace)
     recording = recorded.recording(rank)
     if step is not None:

@@ -44,7 +44,9 @@ class _Tables:
     def add(self, table: str, rank: int | None, columns: tables.Columns) -> None:
         """Append rows; a `rank` of None adds no such column."""
         if table not in self._writers:
-            file = self._stack.enter_context((self._folder / f"{table}.csv").open("w", newline="", encoding="utf-8"))
+            # Names of files and modules may hold lone surrogates, which no UTF-8 file can.
+            file = (self._folder / f"{table}.csv").open("w", newline="", encoding="utf-8", errors="replace")
+            self._stack.enter_context(file)
             self._writers[table] = csv.writer(file, lineterminator="\n")
             self._writers[table].writerow([*([] if rank is None else ["rank"]), *columns])
         values = [column.tolist() if hasattr(column, "tolist") else column for column in columns.values()]

@@ -47,7 +47,8 @@ def _write(path: Path, parts: Iterable[pa.Table]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     parts = iter(parts)
     first = next(parts)
-    with pq.ParquetWriter(path, first.schema, compression="zstd") as writer:
+    # Opened here: Arrow takes no path that is not UTF-8.
+    with path.open("wb") as file, pq.ParquetWriter(file, first.schema, compression="zstd") as writer:
         writer.write_table(first)
         for part in parts:
             writer.write_table(part)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gradtrace.collector import paused_collector
+from gradtrace.documents import save
 from gradtrace.errors import GradtraceError
 from gradtrace.graphs import gexf, graphml
 from gradtrace.graphs.codec import decode, encode
@@ -40,10 +41,12 @@ def parse_graph(text: str, format: str) -> Graph:
 
 
 def write_graph(graph: Graph, path: str | Path) -> Path:
-    """Write `graph` to `path`; its ending (.json, .graphml, .gexf) decides the format."""
+    """Write `graph` to `path`; its ending (.json, .graphml, .gexf) decides the format.
+
+    Raises GradtraceError for another ending, and where the file cannot be written.
+    """
     path = Path(path)
-    path.write_text(dump_graph(graph, path.suffix.lstrip(".")), encoding="utf-8", newline="\n")
-    return path
+    return save(dump_graph(graph, path.suffix.lstrip(".")), path)
 
 
 def read_graph(path: str | Path) -> Graph:

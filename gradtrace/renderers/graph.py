@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gradtrace.documents import save
 from gradtrace.errors import GradtraceError
 
 if TYPE_CHECKING:
@@ -71,14 +72,7 @@ def render_graph(
         None if modules is None else tuple(modules), budget or BUDGET, only_findings, frozenset(recovered),
     )  # fmt: skip
     document = writer(graph, view)
-    if out is None:
-        return document
-    out = Path(out)
-    try:
-        out.write_bytes(document if isinstance(document, bytes) else document.encode())
-    except OSError as error:
-        raise GradtraceError(f"cannot write {out}: {error.strerror}") from error
-    return out
+    return document if out is None else save(document, out)
 
 
 def choose_format(out: str | Path | None, format: str | None) -> str:

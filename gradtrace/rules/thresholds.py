@@ -7,6 +7,7 @@ pyproject.toml.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -297,6 +298,8 @@ def _override(defaults: _T, given: object, path: str) -> _T:
 def _number(value: object, default: float, path: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise GradtraceError(f"{path} must be a number, not {value!r}")
+    if not math.isfinite(value):
+        raise GradtraceError(f"{path} must be finite, not {value!r}; to silence a rule, ignore its code")
     if isinstance(default, int) and value != int(value):
         raise GradtraceError(f"{path} must be a whole number, not {value!r}")
     return type(default)(value)

@@ -99,6 +99,11 @@ def test_unreadable_trace(gradtrace_command, healthy_trace, tmp_path, command, s
         (["check", "TRACE", "--select", "GT9"], "unknown finding code GT9"),
         (["check", "TRACE", "--threshold", "flow.decades=many"], "not GROUP.NAME=NUMBER"),
         (["check", "TRACE", "--threshold", "flow.speed=1"], "unknown threshold"),
+        (["check", "TRACE", "--threshold", "flow.decades=nan"], "must be finite, not nan"),
+        (["check", "TRACE", "--threshold", "flow.levels=inf"], "must be finite, not inf"),
+        (["check", "TRACE", "-o", "findings.yaml"], "findings.yaml: no format has this ending"),
+        (["show", "TRACE", "-o", "layers.xlsx"], "use one of .txt, .json, .csv"),
+        (["diff", "TRACE", "-o", "parting.svgg"], "parting.svgg: no format has this ending"),
         (["check"], "Missing argument"),
         (["render", "TRACE", "-o", "graph.docx"], "unknown format 'docx'"),
         (["render", "TRACE", "--format", "docx"], "'docx' is not one of"),
@@ -135,6 +140,26 @@ def test_reader_of_the_pipe_goes_away(healthy_trace):
     assert process.stderr.read() == b""
     process.stderr.close()
     assert process.wait(timeout=60) == 141
+
+
+NOWHERE = {
+    "full": ("exec 1>/dev/full", "standard output cannot be written (No space left on device)"),
+    "closed": ("exec 1>&-", "standard output is closed"),
+}
+
+
+@pytest.mark.parametrize("nowhere", NOWHERE)
+@pytest.mark.parametrize(
+    "args", [["show", "TRACE"], ["check", "TRACE"], ["render", "TRACE"], ["rule"], ["rule", "GT101"]]
+)
+def test_standard_output_takes_nothing(healthy_trace, args, nowhere):
+    redirection, expected = NOWHERE[nowhere]
+    command = [sys.executable, "-m", "gradtrace", *(str(healthy_trace) if arg == "TRACE" else arg for arg in args)]
+    shell = ["sh", "-c", f'{redirection}; exec "$@"', "sh", *command]
+    done = subprocess.run(shell, stderr=subprocess.PIPE, text=True, check=False)
+    assert expected in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2
 
 
 def test_mark_of_a_trace_is_sqlites_application_id(healthy_trace):

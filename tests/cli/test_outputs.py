@@ -19,8 +19,9 @@ import jsonschema
 import numpy as np
 import pytest
 
+import gradtrace
 from gradtrace.cli import COMMANDS
-from gradtrace.model import Finding, Source, Where
+from gradtrace.model import Finding, Parameter, Source, Where
 from gradtrace.renderers.findings import FORMATS, Verdict, render_findings
 from gradtrace.renderers.sparkline import sparkline
 from gradtrace.rules import RULES
@@ -156,6 +157,46 @@ def test_check_exits_1_where_a_finding_stands(gradtrace_command, tmp_path, write
     assert gradtrace_command("check", "sick.gradtrace", "--ignore", "GT").returncode == 0
     assert gradtrace_command("check", "sick.gradtrace", "-o", "out.txt", "--select", "GT2").stdout == ""
     assert "GT2" in (tmp_path / "out.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [
+        ("f.json", "{"),
+        ("f.SARIF", '{\n  "$schema"'),
+        ("f.xml", "<?xml"),
+        ("f.txt", "no findings"),
+        ("f", "no findings"),
+    ],
+)
+def test_findings_and_layers_follow_the_ending(gradtrace_command, healthy_trace, tmp_path, name, start):
+    gradtrace_command("check", healthy_trace.name, "-o", name)
+    assert (tmp_path / name).read_text().startswith(start)
+    if name.endswith("json"):
+        gradtrace_command("show", healthy_trace.name, "-o", name)
+        assert "layers" in json.loads((tmp_path / name).read_text())
+
+
+def test_codes_given_as_none_undo_those_of_the_project(gradtrace_command, tmp_path, write_trace):
+    norms = np.tile(np.float32([np.nan, 0.5, 0.25, -1.0]), (20, 1))
+    write_trace(tmp_path / "sick.gradtrace", norms=norms)
+    (tmp_path / "pyproject.toml").write_text('[tool.gradtrace]\nignore = ["GT"]\n')
+    assert gradtrace_command("check", "sick.gradtrace").returncode == 0
+    assert gradtrace_command("check", "sick.gradtrace", "--ignore", "").returncode == 1
+
+
+def test_names_that_are_no_utf_8(gradtrace_process, tmp_path, write_trace):
+    name = os.fsdecode(b"t\xff.gradtrace")
+    source = Source(os.fsdecode(b"net\xfe.py"), 7, "main", "loss.backward()")
+    norms = np.tile(np.float32([np.nan, 0.5, 0.25, -1.0]), (20, 1))
+    parameter = Parameter(0, os.fsdecode(b"encoder.\xfc"), "encoder", "Linear", (16, 8))
+    write_trace(tmp_path / name, norms=norms, first=parameter)
+    finding = Finding("GT201", "nan-gradient", "error", "m", Where(source=source))
+    result = json.loads(render_findings([Verdict(name, 1, (finding,))], "sarif"))["runs"][0]["results"][0]
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "net%FE.py"
+    for kind in ("csv", "parquet"):
+        assert gradtrace_process("export", name, "--to", kind).returncode == 0
+    gradtrace.load(tmp_path / name).render(tmp_path / "g.svg")
 
 
 def test_show_says_it_all(gradtrace_command, healthy_trace):

@@ -183,7 +183,7 @@ def test_program_without_torch_says_that_nothing_was_traced(folder, gradtrace_pr
 @pytest.mark.parametrize(
     ("args", "expected"),
     [
-        (["none.py"], "none.py: no such script"),
+        (["none.py"], "none.py: no such script; for a module use `gradtrace run -m none`"),
         (["-m", "no_such_module"], "no module named 'no_such_module'"),
         (["-m", "package.none"], "no module named 'package.none'"),
         (["-m", "xml"], "'xml' is a package without __main__"),

@@ -87,7 +87,8 @@ def _physical(source: Source) -> dict[str, Any]:
 
 def _uri(file: str) -> str:
     path = relative_file(file)
-    return f"file://{quote(path)}" if path.startswith("/") else quote(path)
+    quoted = quote(path, errors="surrogateescape")  # a file's name need not be UTF-8
+    return f"file://{quoted}" if path.startswith("/") else quoted
 
 
 def _fingerprint(finding: Finding) -> str:

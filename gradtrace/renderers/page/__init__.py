@@ -20,13 +20,7 @@ def report(
 
     Raises MissingToolError without bokeh, GradtraceError where there is no such rank or `path` cannot be written.
     """
-    from gradtrace.errors import GradtraceError
+    from gradtrace.documents import save
     from gradtrace.renderers.page.document import page
 
-    target = Path(path)
-    document = page(trace, rank=rank, findings=trace.findings if findings is None else findings)
-    try:
-        target.write_bytes(document.encode(errors="replace"))
-    except OSError as error:
-        raise GradtraceError(f"{target}: cannot be written ({error.strerror}); choose another file") from error
-    return target
+    return save(page(trace, rank=rank, findings=trace.findings if findings is None else findings), path)
