@@ -52,7 +52,11 @@ def _graphs(value: str) -> str | int:
 )
 @rule_options
 @click.option("--children/--no-children", default=True, help="Trace the python processes that PROGRAM starts, too.")
-@click.option("--check", is_flag=True, help="Exit 1 where the program succeeds and an error or warning stands.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Where the program succeeds, exit 1 if an error or warning stands, 2 if it was not traced to its end.",
+)
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing at the end.")
 @click.argument("program")
 @click.argument("args", nargs=-1, type=click.UNPROCESSED)

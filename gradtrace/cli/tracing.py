@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from gradtrace.cli import CLEAN, FINDINGS, USAGE
 from gradtrace.cli.options import RuleOptions
 from gradtrace.cli.program import Outcome, Program
 from gradtrace.errors import GradtraceError
@@ -87,6 +88,7 @@ class TracedProgram:
             options = self._options | self._rules.settings() | {"on_finding": self._listener()}
             self._tracing = begin(self._destination.path, self._run, options)
         except Exception as error:  # noqa: BLE001  a tracer that fails to start must not end the program
+            self._gave_up = True
             _say(f"not tracing: {type(error).__name__}: {error}")
 
     def _listener(self) -> Any:
@@ -118,18 +120,23 @@ class TracedProgram:
 
     def _judge(self, outcome: Outcome) -> Outcome:
         traces = self._traces()
-        if not traces:
-            if not (self._manner.quiet or self._gave_up):
-                _say(f"nothing was traced: {self._why_nothing()}")
-            return outcome
+        found = [trace.findings for trace in traces]
+        if traces and not self._manner.quiet:
+            self._report(traces, found)
+        if not (traces or self._manner.quiet or self._gave_up):
+            _say(f"nothing was traced: {self._why_nothing()}")
+        return Outcome(self._check(found)) if self._manner.check and outcome.exit_code == 0 else outcome
+
+    def _check(self, found: Sequence[list[Finding]]) -> int:
+        """The exit code of --check. What was not traced to its end passes for nothing, least of all for clean."""
         from gradtrace.renderers.findings import stands
 
-        found = [trace.findings for trace in traces]
-        if not self._manner.quiet:
-            self._report(traces, found)
-        if self._manner.check and outcome.exit_code == 0 and any(stands(one) for some in found for one in some):
-            return Outcome(1)
-        return outcome
+        if any(stands(finding) for findings in found for finding in findings):
+            return FINDINGS
+        if self._gave_up:
+            _say("not checked: the tracing ended before the program did")
+            return USAGE
+        return CLEAN
 
     def _traces(self) -> list[Trace]:
         """What this process and those that it started wrote; of a rank that a launcher started, its own."""

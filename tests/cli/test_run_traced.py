@@ -77,6 +77,13 @@ def test_check_gates_on_findings_and_never_hides_the_programs_code(train):
     assert train("cut", options=["--check", "--ignore", "GT3,GT4"]).returncode == 0
 
 
+def test_what_could_not_be_traced_does_not_pass_a_check(train):
+    plain, checked = (train(options=["-o", "/dev/null/t.gradtrace", *check]) for check in ([], ["--check"]))
+    assert (plain.returncode, checked.returncode) == (0, 2)
+    assert plain.stdout == checked.stdout == "trained\n"
+    assert checked.stderr.splitlines()[-1] == "gradtrace: not checked: the tracing ended before the program did"
+
+
 def test_a_program_that_raises(train, tmp_path):
     done = train("fail")
     plain = subprocess.run([sys.executable, "train.py", "fail"], cwd=tmp_path, capture_output=True, text=True)
