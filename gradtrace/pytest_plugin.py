@@ -43,11 +43,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture
 def gradtrace(request: pytest.FixtureRequest) -> Generator[LiveTrace, None, None]:
     """The trace of this test while it runs: `findings`, `graph()`, `gradients()` and all else of `gradtrace.Trace`."""
+    from gradtrace.errors import GradtraceError
     from gradtrace.pytest_support.recorder import Recorder
 
-    recorder = request.node.stash[_RECORDER] = Recorder(request.node, Settings.of_item(request.node))
     try:
-        yield recorder.start()
+        recorder = Recorder(request.node, Settings.of_item(request.node))
+        trace = recorder.start()
+    except (pytest.UsageError, GradtraceError) as error:
+        pytest.fail(str(error), pytrace=False)
+    request.node.stash[_RECORDER] = recorder
+    try:
+        yield trace
     finally:
         recorder.close()
 
@@ -64,6 +70,8 @@ def gradtrace_snapshot(request: pytest.FixtureRequest) -> GradientSnapshots:
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     try:
         result = yield
+    except pytest.skip.Exception:
+        raise  # neither passed nor failed: nothing is noted or kept
     except BaseException:
         if _RECORDER in item.stash:
             item.stash[_RECORDER].end(failed=True)

@@ -105,14 +105,13 @@ class RuleOptions:
         from gradtrace.rules import Thresholds, check_codes, load_config
 
         config = load_config()
-        thresholds = _merged(asdict(config.thresholds), self.thresholds)
-        given = {
-            "select": self.select if self.select is not None else config.select or None,
-            "ignore": self.ignore if self.ignore is not None else config.ignore or None,
-            "thresholds": thresholds if self.thresholds or Thresholds.of(thresholds) != Thresholds() else None,
-        }
-        check_codes([*(given["select"] or ()), *(given["ignore"] or ())])
-        return {name: value for name, value in given.items() if value is not None}
+        given = config.options()
+        given |= {name: value for name in ("select", "ignore") if (value := getattr(self, name)) is not None}
+        if self.thresholds:
+            given["thresholds"] = _merged(asdict(config.thresholds), self.thresholds)
+            Thresholds.of(given["thresholds"])
+        check_codes([*given.get("select", ()), *given.get("ignore", ())])
+        return given
 
     def check(self) -> None:
         """Raise GradtraceError for a code or threshold that does not exist; where none is given, import nothing."""

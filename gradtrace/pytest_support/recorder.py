@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import re
 from contextlib import ExitStack
-from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import gradtrace
 from gradtrace.errors import GradtraceError
+from gradtrace.pytest_support.names import unique_file_name
 from gradtrace.pytest_support.settings import Settings
 from gradtrace.renderers.findings import stands
 from gradtrace.renderers.findings.text import lines
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
     from gradtrace.capture.live import LiveTrace
     from gradtrace.model import Finding
-
-_LONGEST_NAME = 120
-"""Of a kept file, in characters; file systems end at 255 bytes."""
 
 
 class Recorder:
@@ -31,12 +29,12 @@ class Recorder:
         self._settings = settings
         self._stack = ExitStack()
         self._trace: LiveTrace | None = None
-        self._file = settings.folder / f"{_file_name(item.nodeid)}.gradtrace" if settings.folder else None
+        self._file = settings.folder / f"{unique_file_name(item.nodeid)}.gradtrace" if settings.folder else None
 
     def start(self) -> LiveTrace:
-        """Begin to trace."""
+        """Begin to trace. Raises GradtraceError where an option makes no sense or the folder cannot be made."""
         if self._file:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            _make(self._file.parent)
         tracer = gradtrace.trace(out=self._file, on_finding="ignore", **self._settings.options)
         self._trace = self._stack.enter_context(tracer)
         return self._trace
@@ -88,7 +86,8 @@ class Recorder:
         self._item.user_properties.append((f"gradtrace_{name}", value))
 
 
-def _file_name(nodeid: str) -> str:
-    """A file name for a test, unique also where only the characters that file names cannot hold tell two apart."""
-    readable = re.sub(r"[^\w.=-]+", "-", nodeid).strip("-")[-_LONGEST_NAME:]
-    return f"{readable}-{sha256(nodeid.encode()).hexdigest()[:8]}"
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GradtraceError(f"--gradtrace-dir={folder}: no folder can be made there ({error.strerror})") from error

@@ -38,12 +38,14 @@ class Settings:
 
     @classmethod
     def of_item(cls, item: pytest.Item) -> Settings:
-        """The session's settings with those of the test's marker put over them.
+        """The session's settings, over which the test's marker puts its own; options also from the pyproject.toml.
 
         A marker without `fail_on` leaves the session's; where there is none either, every error and warning fails.
-        Raises pytest.UsageError for an unknown code or option.
+        Raises pytest.UsageError for an unknown code or option, GradtraceError for settings of the project that are.
         """
-        settings = cls.of_config(item.config)
+        from gradtrace.rules import load_config
+
+        settings = replace(cls.of_config(item.config), options=load_config(item.config.rootpath).options())
         marker = item.get_closest_marker("gradtrace")
         if marker is None:
             return settings
@@ -55,7 +57,7 @@ class Settings:
                 f"{item.nodeid}: the gradtrace marker takes fail_on and {', '.join(_TRACE_OPTIONS)} by name, "
                 f"not {(unknown or marker.args)[0]!r}"
             )
-        settings = replace(settings, fail_on=fail_on, options=options)
+        settings = replace(settings, fail_on=fail_on, options={**settings.options, **options})
         settings.check()
         return settings
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gradtrace.pytest_support.names import plain_file_name
 from gradtrace.renderers.jsonable import dumps
 from gradtrace.rules.wording import listed
 
@@ -56,7 +56,7 @@ class GradientSnapshots:
     def _path(self, suffix: str) -> Path:
         file = Path(self._item.path)
         parts = [file.stem, self._item.nodeid.partition("::")[2], suffix]
-        return file.parent / FOLDER / (re.sub(r"[^\w.=-]+", "-", "-".join(filter(None, parts))) + ".json")
+        return file.parent / FOLDER / f"{plain_file_name('-'.join(filter(None, parts)))}.json"
 
 
 def _measure(model: nn.Module, loss: Tensor) -> dict[str, Any]:

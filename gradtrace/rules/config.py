@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,12 @@ class Config:
     ignore: tuple[str, ...] = ()
     thresholds: Thresholds = field(default_factory=Thresholds)
     path: Path | None = None
+
+    def options(self) -> dict[str, Any]:
+        """What differs from the defaults, as `diagnose` and `gradtrace.trace` take it."""
+        thresholds = {} if self.thresholds == Thresholds() else asdict(self.thresholds)
+        given = {"select": self.select, "ignore": self.ignore, "thresholds": thresholds}
+        return {name: value for name, value in given.items() if value}
 
 
 def load_config(folder: str | Path = ".") -> Config:

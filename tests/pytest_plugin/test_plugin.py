@@ -127,6 +127,7 @@ def test_wrong_options_are_usage_errors(suite, args, text, expected):
     result = suite(text).runpytest(*args)
     assert result.ret in (pytest.ExitCode.USAGE_ERROR, pytest.ExitCode.TESTS_FAILED)
     assert expected in result.stdout.str() + result.stderr.str()
+    result.stdout.no_fnmatch_line("*settings.py*")
 
 
 @pytest.mark.parametrize(("args", "ini"), [(["--gradtrace-dir=kept"], ""), ([], "gradtrace_dir = kept")])
@@ -149,6 +150,29 @@ def test_failure_of_another_kind_keeps_its_trace_too(suite):
     (trace,) = (pytester.path / "kept").glob("*.gradtrace")
     assert "test_sound" in trace.name
     result.stdout.fnmatch_lines(["*Captured gradtrace call*", f"*{trace.name}*"])
+
+
+def test_a_skipped_test_keeps_nothing(suite):
+    pytester = suite(SUITE.replace("    train(Cut())", "    train(Cut())\n    pytest.skip('late')"))
+    pytester.runpytest("--gradtrace", "--gradtrace-dir=kept").assert_outcomes(passed=2, skipped=1)
+    assert list((pytester.path / "kept").iterdir()) == []
+
+
+def test_settings_of_the_project_hold_for_tests(suite):
+    pytester = suite(MARKED)
+    pytester.makepyprojecttoml("[tool.gradtrace]\nignore = ['GT3', 'GT4']\n")
+    pytester.runpytest().assert_outcomes(passed=3)
+    pytester.makepyprojecttoml("[tool.gradtrace]\nignores = []\n")
+    result = pytester.runpytest()
+    result.assert_outcomes(passed=2, errors=1)
+    result.stdout.fnmatch_lines(["*unknown key tool.gradtrace.ignores*"])
+
+
+def test_a_folder_that_is_a_file_is_told_in_one_line(suite):
+    result = suite().runpytest("--gradtrace", "--gradtrace-dir=test_suite.py", "-k", "test_sound")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["--gradtrace-dir=*test_suite.py: no folder can be made there (File exists)"])
+    result.stdout.no_fnmatch_line("*recorder.py*")
 
 
 def test_fixture_is_the_live_trace(suite):

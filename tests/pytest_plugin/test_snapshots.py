@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 import torch
 
+from gradtrace.pytest_support.names import plain_file_name
 from gradtrace.pytest_support.snapshots import FOLDER, GradientSnapshots
 
 
@@ -53,6 +55,21 @@ def test_kept_once_equal_ever_after(snapshot, tmp_path):
         model = Net()
         again(model, loss_of(model))
     again(model, loss_of(model), name="other")
+
+
+def test_tests_that_file_names_do_not_tell_apart_keep_their_own():
+    names = [
+        "test_it[1]",
+        "test_it[a-b]",
+        "test_it[a/b]",
+        "test_it[a b]",
+        f"test_it[{'x' * 300}1]",
+        f"test_it[{'x' * 300}2]",
+    ]
+    files = [plain_file_name(name) for name in names]
+    assert files[:2] == ["test_it-1-", "test_it-a-b-"]
+    assert len(set(files)) == len(names)
+    assert all(len(file) < 150 and re.fullmatch(r"[\w.=-]+", file) for file in files)
 
 
 def test_nothing_kept_yet_fails_and_says_how(snapshot, tmp_path):
