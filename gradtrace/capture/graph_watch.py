@@ -6,6 +6,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from torch.autograd.function import BackwardCFunction
+
 from gradtrace.capture import private
 from gradtrace.capture.build import Builder
 from gradtrace.capture.distributed import in_process_group, may_communicate
@@ -99,9 +101,12 @@ class GraphWatch:
 
     def look_inside(self, outer: Running, running: Running) -> None:
         """Look at the graph of a backward that a node of the outer one runs (a reentrant checkpoint): as closely as at
-        the outer one, and only where both run in one thread, so that sequence numbers mean the same."""
+        the outer one, and only where both run in one thread, so that sequence numbers mean the same.
+
+        What a hook runs while another node is at work (the adjoint of an equilibrium) is no part of that node.
+        """
         node = private.current_node()
-        if outer.measurement is None or outer.graph is None or node is None:
+        if outer.measurement is None or outer.graph is None or not isinstance(node, BackwardCFunction):
             return
         running.inside = outer.graph.numbers.get(node)
         if running.inside is not None:

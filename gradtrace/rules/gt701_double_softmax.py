@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from gradtrace.model import Node, Where
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import Layout, is_view
-from gradtrace.rules.lints import Hit, axis, is_softmax, one_a_line, places, span_of
+from gradtrace.rules.lints import PICKS, Hit, axis, is_softmax, one_a_line, places, span_of
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, module_text
 
@@ -30,7 +30,7 @@ class DoubleSoftmax(Rule):
         " so softmax is applied twice. (Sigmoid before `binary_cross_entropy_with_logits` is the same "
         "fault for two classes.)",
         recognised="In a recorded graph, LogSoftmax over the same axis as a Softmax that feeds it, with only "
-        "reshaping, joining, averaging or a temperature between.",
+        "reshaping, picking, joining, averaging or a temperature between.",
         matters="Probabilities differ by at most one, so the loss cannot get near zero and its gradient is weak: "
         "training is slow and stops early.",
         example="probabilities = torch.softmax(model(x), dim=1)\n"
@@ -75,13 +75,13 @@ def _hits(run: Run) -> Iterator[Hit]:
 
 
 def _way(layout: Layout) -> Callable[[Node], bool]:
-    """Ops after which probabilities are still that: rearranged, joined, averaged, or all divided by a temperature."""
+    """Ops after which probabilities are still that: rearranged, picked, joined, averaged, or over a temperature."""
     scaled = {node.id for place, node in enumerate(layout.nodes) if len(layout.producers[place]) == 1}
 
     def keeps(node: Node) -> bool:
         return (
             is_view(node.op)
-            or node.op.startswith((*_JOINS, *_MIXTURES))
+            or node.op.startswith((*_JOINS, *_MIXTURES, *PICKS))
             or (node.op.startswith(_SCALINGS) and node.id in scaled)
         )
 

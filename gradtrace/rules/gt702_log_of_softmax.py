@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator
 from gradtrace.model import Node, Where
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.layout import Layout, is_view
-from gradtrace.rules.lints import Hit, is_softmax, one_a_line, places, span_of
+from gradtrace.rules.lints import PICKS, Hit, is_softmax, one_a_line, places, span_of
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, module_text
 
-_PICKS = ("Gather", "Index", "TakeAlongDim", "MaskedSelect")
 _GUARDS = ("Add", "Clamp", "ClampMin", "Maximum")
 _HOPS = 6
 
@@ -59,7 +58,7 @@ def _hits(run: Run) -> Iterator[Hit]:
 
 def _softmax_behind(layout: Layout, place: int, *, guards: bool) -> int | None:
     """The softmax whose values the log takes, as they are or (`guards`) kept away from zero."""
-    allowed = (*_PICKS, *_GUARDS) if guards else _PICKS
+    allowed = (*PICKS, *_GUARDS) if guards else PICKS
 
     def passes(node: Node) -> bool:
         return is_view(node.op) or node.op.startswith(allowed)

@@ -12,6 +12,9 @@ from gradtrace.rules.run import Run
 _RENAMED = 2**63
 """Saved axes are unsigned: -1 reads as 2^64 - 1."""
 
+PICKS = ("Gather", "IndexBackward", "IndexSelect", "TakeAlongDim", "MaskedSelect")
+"""Ops whose result is some of the elements of one tensor, as they are."""
+
 Hit = tuple[Snapshot, Layout, int, int]
 """A snapshot, its layout, and the places of the two ops that a lint is about."""
 

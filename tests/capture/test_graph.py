@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import oracle
@@ -12,6 +13,7 @@ import zoo
 from torch import nn
 
 import gradtrace
+from gradtrace.store.recording import Recording
 
 FUNCTORCH = {"functional_transforms"}
 """Inside a transform of torch.func tensors stand for many values; those backwards are let through unrecorded."""
@@ -52,3 +54,19 @@ def test_modules_have_their_root_in_front_once_there_are_two(tmp_path: Path) -> 
     for backward, roots in ((1, {"encoder"}), (2, {"encoder", "decoder"})):
         modules = {data["module"] for _, data in trace.graph(backward).nodes(data=True) if data["module"]}
         assert {module.split(".")[0] for module in modules} == roots
+
+
+def test_what_a_hook_runs_is_no_part_of_the_node_at_work(tmp_path: Path) -> None:
+    """A deep equilibrium solves for its adjoint in a hook of the fixed point, by backwards of a step of its own."""
+    step, observed = nn.Linear(4, 4), torch.randn(3, 4)
+    with gradtrace.trace(out=tmp_path / "t.gradtrace", graph="all", on_finding="ignore"):
+        reached = torch.tanh(step(observed))
+        leaf = reached.detach().requires_grad_()
+        again = torch.tanh(step(leaf))
+        adjoint = partial(torch.autograd.grad, again, leaf, retain_graph=True)
+        reached.register_hook(lambda gradient: gradient + adjoint(gradient)[0])
+        reached.sum().backward()
+    with Recording(tmp_path / "t.gradtrace") as recording:
+        assert sorted(int(row["parent"]) for row in recording.backwards()) == [0, 1]
+        ops = [node.op for node in recording.snapshot(1).nodes if node.kind in ("root", "op")]
+    assert ops == ["SumBackward0", "TanhBackward0", "AddmmBackward0", "TBackward0"]

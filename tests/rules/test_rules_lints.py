@@ -46,8 +46,8 @@ def test_softmax_into_cross_entropy_names_both_lines(between: tuple[str, ...], d
     assert finding.where.module == "head"
 
 
-@pytest.mark.parametrize("join", ["StackBackward0", "CatBackward0", "MeanBackward1"])
-def test_softmax_at_each_step_joined_or_averaged_before_the_loss(join: str):
+@pytest.mark.parametrize("join", ["StackBackward0", "CatBackward0", "MeanBackward1", "IndexBackward0"])
+def test_softmax_at_each_step_joined_averaged_or_picked_before_the_loss(join: str):
     assert only(with_graph(softmax_into("ViewBackward0", join)), "GT701").where.source == at(10)
 
 
@@ -92,6 +92,11 @@ def test_log_of_softmax_with_an_epsilon_is_a_note():
     recording = with_graph(softmax_into("AddBackward0", loss="LogBackward0"))
     assert not alarms(recording)
     assert found(recording, "GT702")
+
+
+def test_probabilities_added_up_by_word_may_be_logged():
+    """A pointer network sums what its attention copies to each word: no log-softmax is there to be used instead."""
+    assert not found(with_graph(softmax_into("IndexAddBackward0", loss="LogBackward0")))
 
 
 def over_one(size: int, *, skip: bool = False, structure: str = "a") -> tuple[Tape, str]:
