@@ -89,7 +89,8 @@ class TracedProgram:
             self._tracing = begin(self._destination.path, self._run, options)
         except Exception as error:  # noqa: BLE001  a tracer that fails to start must not end the program
             self._gave_up = True
-            _say(f"not tracing: {type(error).__name__}: {error}")
+            kind = "" if isinstance(error, GradtraceError) else f"{type(error).__name__}: "
+            _say(f"not tracing: {kind}{error}")
 
     def _listener(self) -> Any:
         action = self._options["on_finding"]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import click
 
 from gradtrace.cli.options import trace_argument
+from gradtrace.cli.output import on_terminal
 from gradtrace.errors import GradtraceError, MissingToolError
 
 
@@ -25,13 +25,13 @@ from gradtrace.errors import GradtraceError, MissingToolError
     help="Time between two looks at the trace.",
 )
 @trace_argument
-def command(trace: Path, rank: int, interval: float) -> None:
+def command(trace: Path, rank: int, interval: float) -> int:
     """Watch TRACE grow: the verdict, findings as they arise, layers with moving sparklines, speed, what tracing costs.
 
     It reads the file that the training writes and costs the training process nothing. TRACE need not be there yet.
     Keys: s sort, - and + fold, f freeze, Enter opens a layer, q quits.
     """
-    if not sys.stdout.isatty():
+    if not on_terminal():
         raise GradtraceError(f"watch needs a terminal; use gradtrace show {trace} for a pipe or a file")
     try:
         from gradtrace.cli.watching.app import Watch
@@ -42,4 +42,8 @@ def command(trace: Path, rank: int, interval: float) -> None:
     from gradtrace.cli.watching.growing import GrowingTrace
 
     GrowingTrace(trace, rank).refresh()
-    Watch(trace, rank, interval).run()
+    app = Watch(trace, rank, interval)
+    problem = app.run()
+    if problem is not None:
+        raise problem
+    return app.return_code or 0

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _open: set[Path] = set()
 """Paths that this process is writing."""
 
+_CLAIM = "-claim"
+"""Ending of the file that stands beside a trace while it is created."""
 _CLAIM_SECONDS = 5.0
 """Age at which another process's claim is void: opening takes milliseconds, so that process was killed meanwhile."""
 
@@ -44,7 +46,7 @@ def claimed(path: Path, *, keep: bool = False) -> Iterator[None]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _only_one(side_file(path, "-claim")):
+        with _only_one(side_file(path, _CLAIM)):
             _retire(path, keep=keep)
             yield
             _open.add(path)
@@ -52,6 +54,13 @@ def claimed(path: Path, *, keep: bool = False) -> Iterator[None]:
         raise UnwritableTraceError(
             f"cannot write {path} ({error.strerror}); choose a place where you may write with out="
         ) from error
+
+
+def is_being_made(path: Path) -> bool:
+    """Whether a trace is created at `path` at this moment, so that what is there cannot be read yet."""
+    with contextlib.suppress(OSError):
+        return abs(time.time() - side_file(path.resolve(), _CLAIM).stat().st_mtime) < _CLAIM_SECONDS
+    return False
 
 
 def release(path: Path) -> None:
@@ -62,13 +71,14 @@ def release(path: Path) -> None:
 @contextlib.contextmanager
 def _only_one(lock: Path) -> Iterator[None]:
     """Exclusion by a file made with O_EXCL, which holds on network file systems too."""
+    void = time.monotonic() + _CLAIM_SECONDS  # also where the file server's clock is ahead of ours
     while True:
         try:
             os.close(os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
             break
         except FileExistsError:
             with contextlib.suppress(FileNotFoundError):  # released just now
-                if time.time() - lock.stat().st_mtime > _CLAIM_SECONDS:
+                if time.time() - lock.stat().st_mtime > _CLAIM_SECONDS or time.monotonic() > void:
                     lock.unlink()
             time.sleep(0.01)
     try:

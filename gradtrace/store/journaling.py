@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 from pathlib import Path
 
@@ -13,6 +14,10 @@ _NETWORK = frozenset(
     ("nfs", "nfs4", "lustre", "gpfs", "cifs", "smb3", "beegfs", "ceph", "fuse.sshfs", "9p", "afs", "glusterfs")
 )
 """Where the shared memory of a write-ahead log does not reach other machines, though it may seem to."""
+
+_MOUNTS = Path("/proc/self/mounts")
+_ESCAPED = re.compile(r"\\([0-7]{3})")
+"""White space and backslashes of a mount point's name, in octal."""
 
 
 def choose(path: Path) -> str:
@@ -41,13 +46,13 @@ def _wal_works(path: Path) -> bool:
 def _file_system(folder: Path) -> str | None:
     """The type of the file system that holds `folder`; None where the system does not say."""
     try:
-        mounts = Path("/proc/self/mounts").read_text().splitlines()
+        mounts = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return None
     target = str(folder.resolve())
     best, kind = "", None
     for fields in (line.split() for line in mounts):
-        point = fields[1].replace("\\040", " ")
+        point = _ESCAPED.sub(lambda found: chr(int(found[1], 8)), fields[1])
         if len(point) >= len(best) and (target + "/").startswith(point.rstrip("/") + "/"):
             best, kind = point, fields[2]
     return kind

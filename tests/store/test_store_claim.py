@@ -192,12 +192,18 @@ def test_a_claim_waits_for_another(path):
     assert refusals == [f"{path} is being written by this process; close that trace or choose another out="]
 
 
-def test_the_claim_of_a_killed_process_runs_out(path):
+@pytest.mark.parametrize("age", [6.0, -3600.0], ids=["old", "by a clock that is ahead"])
+def test_the_claim_of_a_killed_process_runs_out(path, monkeypatch, age):
+    monkeypatch.setattr(claim, "_CLAIM_SECONDS", 0.5)
     lock = Path(f"{path}-claim")
     lock.touch()
-    os.utime(lock, (time.time() - claim._CLAIM_SECONDS - 1,) * 2)
-    Writer(path, {}).close()
-    assert names(path.parent) == ["a.gradtrace"]
+    os.utime(lock, (time.time() - age,) * 2)
+    claimed_by_now = claim.is_being_made(path)
+    with claim.claimed(path):
+        assert claim.is_being_made(path)
+    claim.release(path)
+    assert not claimed_by_now
+    assert names(path.parent) == []
 
 
 def test_a_symbolic_link_is_followed(tmp_path, path):
@@ -231,12 +237,12 @@ def test_without_a_write_ahead_log(path, monkeypatch):
 
 
 def test_network_file_systems_get_no_write_ahead_log(tmp_path, monkeypatch):
-    folder = tmp_path / "with space"
+    folder = tmp_path / os.fsdecode(b"with space and \\ and \xff")
     folder.mkdir()
     assert journaling.choose(folder / "a.gradtrace") == "WAL"
-    point = str(folder.resolve()).replace(" ", r"\040")
-    monkeypatch.setattr(
-        Path, "read_text", lambda *_, **__: f"/dev/root / ext4 rw 0 0\nserver:/data {point} nfs4 rw 0 0\n"
-    )
+    point = os.fsencode(folder.resolve()).replace(b"\\", rb"\134").replace(b" ", rb"\040")
+    mounts = tmp_path / "mounts"
+    mounts.write_bytes(b"/dev/root / ext4 rw 0 0\nserver:/data %s nfs4 rw 0 0\n" % point)
+    monkeypatch.setattr(journaling, "_MOUNTS", mounts)
     assert journaling.choose(folder / "a.gradtrace") == "TRUNCATE"
     assert journaling.choose(tmp_path / "a.gradtrace") == "WAL"

@@ -15,8 +15,9 @@ from click.testing import CliRunner
 from traces import write_trace
 
 from gradtrace.cli.watch import command
-from gradtrace.errors import MissingToolError, UnreadableTraceError
+from gradtrace.errors import GradtraceError, MissingToolError, UnreadableTraceError
 from gradtrace.model import BACKWARD
+from gradtrace.store.claim import claimed, release
 from gradtrace.store.writer import Writer
 
 pytest.importorskip("textual")
@@ -24,10 +25,12 @@ pytest.importorskip("textual")
 from textual.widgets import Static
 
 from gradtrace.cli.watching.app import LayerScreen, LayerTable, Watch
-from gradtrace.cli.watching.growing import GrowingTrace, describe
+from gradtrace.cli.watching.growing import Diagnosis, GrowingTrace, describe
 
 if TYPE_CHECKING:
     from textual.pilot import Pilot
+
+    from gradtrace.model import Finding
 
 
 def drive(app: Watch, act: Callable[[Pilot], Awaitable[None]]) -> None:
@@ -53,6 +56,19 @@ async def until(pilot: Pilot, pace: str) -> None:
             return
         await pilot.pause(0.1)
     raise AssertionError(f"{pace!r} not in {text(pilot.app, '#pace')!r}")
+
+
+async def end(pilot: Pilot) -> None:
+    """Wait until the app ends by itself; ten seconds at most."""
+    for _ in range(100):
+        if pilot.app.return_value is not None:
+            return
+        await pilot.pause(0.1)
+
+
+async def ended(app: Watch) -> None:
+    async with app.run_test() as pilot:
+        await end(pilot)
 
 
 def text(app: Watch, place: str) -> str:
@@ -198,6 +214,50 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     other.write_text("something else")
     with pytest.raises(UnreadableTraceError):
         GrowingTrace(other).refresh()
+
+
+def test_a_file_of_another_rank_is_refused_and_one_in_a_folder_awaited(tmp_path):
+    folder = tmp_path / "ranks"
+    folder.mkdir()
+    file = write_trace(folder / "rank0.gradtrace", backwards=3, layers=1, meta={"rank": 0})
+    with pytest.raises(GradtraceError, match="has no rank 1; choose one of 0"):
+        GrowingTrace(file, rank=1).refresh()
+    growing = GrowingTrace(folder, rank=1)
+    assert (growing.refresh(), growing.awaited) == (False, f"rank 1 in {folder}")
+    write_trace(folder / "rank1.gradtrace", backwards=5, layers=1, meta={"rank": 1})
+    assert growing.refresh()
+    assert len(growing.recording) == 5
+
+
+def test_a_trace_that_is_being_made_is_awaited(tmp_path):
+    path = tmp_path / "run.gradtrace"
+    with claimed(path):
+        path.touch()
+        assert not GrowingTrace(path).refresh()
+    release(path)
+
+
+def test_a_trace_that_is_replaced_by_something_else_ends_the_view(trace):
+    app = Watch(trace, interval=0.05)
+
+    async def replace(pilot: Pilot) -> None:
+        for file in trace.parent.glob(f"{trace.name}*"):  # the log too, or SQLite goes on reading that
+            file.unlink()
+        trace.write_bytes(b"something else" * 100)
+        await end(pilot)
+
+    drive(app, replace)
+    assert "is no gradtrace trace" in str(app.return_value)
+
+
+def test_a_diagnosis_that_fails_ends_the_view(trace, monkeypatch):
+    def fail(self: Diagnosis) -> list[Finding]:
+        raise GradtraceError("plugin x failed")
+
+    monkeypatch.setattr(Diagnosis, "run", fail)
+    app = Watch(trace)
+    asyncio.run(ended(app))
+    assert str(app.return_value) == "plugin x failed"
 
 
 def test_without_a_terminal():

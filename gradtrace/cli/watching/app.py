@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 
 from gradtrace.cli.watching.growing import Diagnosis, GrowingTrace, describe
+from gradtrace.errors import GradtraceError
 from gradtrace.renderers.drawing import numbers
 from gradtrace.renderers.findings.text import headline, lines
 from gradtrace.renderers.layers import SORTS, Layer
@@ -106,8 +107,8 @@ class LayerScreen(ModalScreen[None]):
         self.query_one(LayerTable).show(self._trace.parameters_of(self._layer))
 
 
-class Watch(App[None]):
-    """Verdict, findings and layers of a growing trace."""
+class Watch(App[GradtraceError]):
+    """Verdict, findings and layers of a growing trace. Ends with the error that makes it end, if one does."""
 
     TITLE = "gradtrace watch"
     ENABLE_COMMAND_PALETTE = False
@@ -152,11 +153,19 @@ class Watch(App[None]):
     def _tick(self) -> None:
         if self._frozen or self._is_closing:
             return
-        if not self._trace.refresh():
-            self._say("#verdict", f"waiting for {self._trace.path}")
+        if not self._is_there():
+            self._say("#verdict", f"waiting for {self._trace.awaited}")
             return
         self._diagnose()
         self._show()
+
+    def _is_there(self) -> bool:
+        """See what was written since; False where there is no trace yet."""
+        try:
+            return self._trace.refresh()
+        except GradtraceError as error:
+            self.exit(error)
+            return False
 
     @property
     def _is_closing(self) -> bool:
@@ -169,7 +178,11 @@ class Watch(App[None]):
             self.run_worker(self._find, thread=True, exclusive=True)
 
     def _find(self) -> None:
-        found = self._diagnosis.run()
+        try:
+            found = self._diagnosis.run()
+        except GradtraceError as error:
+            self.call_from_thread(self.exit, error)
+            return
         self.call_from_thread(self._show_findings, found)
 
     def _show_findings(self, findings: list[Finding]) -> None:
@@ -201,7 +214,7 @@ class Watch(App[None]):
 
     def action_fold(self, by: int) -> None:
         """Show one level of modules less or more."""
-        if not self._trace.refresh():
+        if not self._is_there():
             return
         deepest = self._trace.deepest
         depth = min(deepest, max(1, (self._depth or deepest) + by))
@@ -229,7 +242,7 @@ class Watch(App[None]):
             self.action_open()
 
     def _redraw(self) -> None:
-        if self._trace.refresh():
+        if self._is_there():
             self._show()
 
 

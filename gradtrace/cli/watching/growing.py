@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gradtrace.errors import UnreadableTraceError
+from gradtrace.errors import GradtraceError, UnreadableTraceError
 from gradtrace.renderers.layers import Layer, by_module, by_parameter, layer_table, ordered
 from gradtrace.renderers.wording import short
 from gradtrace.rules.wording import counted
+from gradtrace.store.claim import is_being_made
+from gradtrace.store.folder import SUFFIX
 
 if TYPE_CHECKING:
     from gradtrace.model import Finding
@@ -53,7 +55,7 @@ class GrowingTrace:
     def refresh(self) -> bool:
         """See what was written since; False where there is no trace yet. Another run at the same path takes its place.
 
-        Raises UnreadableTraceError for a file that is no trace, GradtraceError where there is no such rank.
+        Raises UnreadableTraceError for a file that is no trace, GradtraceError for one of another rank.
         """
         from gradtrace.recorded import load
 
@@ -61,13 +63,34 @@ class GrowingTrace:
             try:
                 self.recording.refresh()
             except (UnreadableTraceError, FileNotFoundError):
-                self._trace = None
+                self._leave()
         if self._trace is None and self._is_there():
             self._trace = load(self.path)
+            self._await_rank()
         return self._trace is not None
 
+    def _await_rank(self) -> None:
+        """Leave a folder in which the rank is not yet; it may still come, into a file it never will."""
+        try:
+            assert self.recording  # noqa: S101  asking for it finds it
+        except GradtraceError:
+            if not self.path.is_dir():
+                raise
+            self._leave()
+
+    def _leave(self) -> None:
+        if self._trace is not None:
+            self._trace.close()
+            self._trace = None
+
+    @property
+    def awaited(self) -> str:
+        """What there is to wait for."""
+        return f"rank {self.rank} in {self.path}" if self.path.is_dir() else str(self.path)
+
     def _is_there(self) -> bool:
-        return any(self.path.glob("*.gradtrace")) if self.path.is_dir() else self.path.exists()
+        files = list(self.path.glob(f"*{SUFFIX}")) if self.path.is_dir() else [self.path]
+        return any(file.exists() for file in files) and not any(map(is_being_made, files))
 
     @property
     def recording(self) -> Recording:
