@@ -143,7 +143,7 @@ class CutTracker:
         if seen.name in _SHAPE_ONLY:
             return
         seen = self._through_alias(seen)
-        if seen.name in (ASSIGNED, "copy_") and _is_leaf(seen.inputs[0]) and seen.inputs[0].requires_grad:
+        if _takes_over(seen):
             self._assigned(seen)
             return
         if seen.name == "__setitem__":  # returns nothing: what it makes is its target
@@ -255,6 +255,15 @@ def _is_copied_out(seen: Seen, tensor: Tensor) -> bool:
     """Whether values were copied into a new leaf: `torch.tensor(losses, requires_grad=True)` wants a gradient and hands
     none on."""
     return seen.name in FACTORIES and tensor.is_leaf
+
+
+def _takes_over(seen: Seen) -> bool:
+    """Whether a leaf is given values without their history: a copy into one that wants no gradient would give it
+    theirs, an assignment to `.data` never does."""
+    leaf = seen.inputs[0] if seen.inputs else None
+    if leaf is None or not _is_leaf(leaf):
+        return False
+    return seen.name == ASSIGNED or (seen.name == "copy_" and leaf.requires_grad)
 
 
 def _writes_first(seen: Seen) -> bool:

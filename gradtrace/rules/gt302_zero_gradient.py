@@ -10,7 +10,7 @@ from gradtrace.model import LoopKind, Node, Parameter, Where
 from gradtrace.rules.arrays import Mask
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.flow import FADED
-from gradtrace.rules.reach import by_module, is_conditional
+from gradtrace.rules.reach import CONTAINERS, by_module, is_conditional, parents
 from gradtrace.rules.run import Run
 from gradtrace.rules.wording import at_line, common_module, counted, listed, module_text
 from gradtrace.rules.zeros import CONSTANT, PRODUCTS, find_culprits
@@ -63,7 +63,7 @@ class ZeroGradient(Rule):
             culprit = culprits[leaf]
             if _has_faded(culprit):
                 continue
-            if _long_enough(run, leaf, culprit) and not _is_excused(run, leaf, zero):
+            if _long_enough(run, leaf, culprit) and not _is_excused(run, leaf, zero, culprit):
                 groups.setdefault(_key(culprit), []).append(leaf)
         for members in groups.values():
             yield _draft(run, members, [culprits[leaf] for leaf in members])
@@ -101,7 +101,7 @@ def _telling(run: Run) -> Mask:
     return something if something.any() else ~something
 
 
-def _is_excused(run: Run, leaf: int, zero: list[int]) -> bool:
+def _is_excused(run: Run, leaf: int, zero: list[int], culprit: Node | None) -> bool:
     """A bias of a layer that learns, or one of several alternatives of which others learn."""
     parameter = run.leaves[leaf]
     if parameter.module is None:
@@ -110,7 +110,31 @@ def _is_excused(run: Run, leaf: int, zero: list[int]) -> bool:
     learns = any(other not in zero for other in partners)
     if learns and len(parameter.shape) < 2 and parameter.name.rpartition(".")[2].startswith("bias"):
         return True
-    return is_conditional(run, parameter.module)
+    return is_conditional(run, parameter.module) or _is_not_selected(run, parameter, culprit)
+
+
+def _is_not_selected(run: Run, parameter: Parameter, culprit: Node | None) -> bool:
+    """Whether a leaf's module is one of several alternatives that all run, and whose results are picked or masked
+    afterwards: the same leaf of another one learns, and the zero comes from outside of its own."""
+    module = parameter.module or ""
+    mine = next((path for path in (module, *parents(module)) if _is_held_in_turns(run, path)), None)
+    if mine is None or culprit is None or culprit.op.startswith((*CONSTANT, *_GATES)):
+        return False
+    if f"{culprit.module or ''}.".startswith(f"{mine}."):
+        return False
+    holder, within = mine.rpartition(".")[0], parameter.name.removeprefix(mine)
+    others = (other for other in run.parameters if other.name.startswith(f"{holder}.") and other.name.endswith(within))
+    return any(_alternative(other.name, holder) + within == other.name and run.peak[other.id] > 0 for other in others)
+
+
+def _is_held_in_turns(run: Run, path: str) -> bool:
+    holder = run.modules.get(path.rpartition(".")[0])
+    return holder is not None and holder.type in CONTAINERS and path in run.modules
+
+
+def _alternative(name: str, holder: str) -> str:
+    """The element of a container that a name stands below."""
+    return f"{holder}.{name.removeprefix(f'{holder}.').partition('.')[0]}"
 
 
 def _key(culprit: Node | None) -> tuple[object, ...]:

@@ -40,11 +40,10 @@ class StepWithoutGradient(Rule):
         for optimizer in run.optimizers:
             steps = run.protocol.steps(optimizer.id)
             idle = ~steps.has(StepFlag.FRESH) & ~steps.inside
-            discarded = steps.has(StepFlag.CLEARED) & ~steps.has(StepFlag.FORWARD_SINCE_CLEAR)
             if len(steps) < limits.steps:
                 continue
             if idle.all():
-                if not discarded[1:].all():
+                if not run.protocol.discarded(optimizer.id)[1:].all():
                     yield _never(run, optimizer, steps)
                 continue
             repeated = idle & ~steps.has(StepFlag.NO_GRAD) & ~steps.has(StepFlag.CLEARED)
@@ -52,15 +51,14 @@ class StepWithoutGradient(Rule):
             if repeated.sum() >= limits.steps and repeated.mean() >= limits.repeated_share:
                 yield _repeated(run, optimizer, steps, np.flatnonzero(repeated))
                 continue
-            unfed = idle & (np.diff(steps.backward, prepend=-1) == 0) & steps.has(StepFlag.FORWARD)
+            unfed = idle & run.protocol.unfed(optimizer.id)
             if unfed.sum() >= limits.steps and unfed.mean() >= limits.unfed_share:
                 yield _unfed(run, optimizer, steps, np.flatnonzero(unfed))
 
 
 def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
     source = run.source(steps.site)
-    early = bool(steps.has(StepFlag.FORWARD_SINCE_CLEAR)[1:].any()) and bool(steps.has(StepFlag.CLEARED)[1:].any())
-    why = "it stands before backward()" if early else "no backward gives its parameters a gradient"
+    why = _why_never(run, optimizer, steps)
     return Draft(
         severity="error",
         message=f"{optimizer.name}.step(){at_line(source)} never has a gradient to use, in {len(steps):,} steps: {why}",
@@ -78,6 +76,14 @@ def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
             "held_by": [other.name for other in reach.other_holders(run, optimizer)],
         },
     )
+
+
+def _why_never(run: Run, optimizer: Optimizer, steps: Steps) -> str:
+    if bool((steps.has(StepFlag.CLEARED) & steps.has(StepFlag.FORWARD_SINCE_CLEAR))[1:].any()):
+        return "it stands before backward()"
+    if run.protocol.unfed(optimizer.id)[1:].all() and run.ever_got[list(optimizer.parameters)].any():
+        return "no backward is called on what is computed for it; another loss gives its parameters gradients"
+    return "no backward gives its parameters a gradient"
 
 
 def _repeated(run: Run, optimizer: Optimizer, steps: Steps, rows: Rows) -> Draft:

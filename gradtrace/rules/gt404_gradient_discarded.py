@@ -42,9 +42,7 @@ class GradientDiscarded(Rule):
     def check(self, run: Run) -> Iterable[Draft]:
         for optimizer in run.optimizers:
             steps = run.protocol.steps(optimizer.id)
-            lost = np.flatnonzero(
-                steps.has(StepFlag.CLEARED) & ~steps.has(StepFlag.FRESH) & ~steps.has(StepFlag.FORWARD_SINCE_CLEAR)
-            )
+            lost = np.flatnonzero(run.protocol.discarded(optimizer.id))
             if len(lost) >= run.thresholds.loop.steps and len(lost) >= 0.5 * len(steps):
                 yield _before_step(run, optimizer, steps, lost)
             elif steps.has(StepFlag.FRESH).any() and not steps.has(StepFlag.BY_HAND).any():

@@ -10,7 +10,7 @@ from gradtrace.model import Where
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.run import Run
 from gradtrace.rules.updates import GroupUpdates, group_updates, learning_rates
-from gradtrace.rules.wording import at_line, counted, factor
+from gradtrace.rules.wording import at_line, counted, factor, listed
 
 _LASTING = 0.5
 """Share of the run that the small updates must fill: the end of a decay schedule is short."""
@@ -24,22 +24,43 @@ class UpdateTooSmall(Rule):
     name = "update-too-small"
     page = Page(
         meaning="Every update changes the weights by less than a millionth of their norm: the model stays where it is.",
-        recognised="|update| / |weights| < 1e-6 over all matrices of every group of an optimizer, for at least 20 "
-        "steps and half of the run up to its end, while the gradient has not faded.",
+        recognised="|update| / |weights| < 1e-6 over all matrices of every group of an optimizer, or of groups whose "
+        "updates are a thousand times below those of all others, for at least 20 steps and half of the run up to its "
+        "end, while the gradient has not faded.",
         matters="A million such steps change a weight by its own size; in half precision they round to nothing at all.",
         example="optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)\ntrain(model, optimizer)",
         fix="Raise the learning rate until |update| / |weights| is about 1e-3; check that the scheduler steps"
         " once an epoch where it is meant to; keep float32 master weights in half precision.",
         silent="Warm-up; the end of a decay schedule; convergence, where the gradient fades with the update; a "
-        "group with its own small rate beside others that move.",
+        "group with its own small rate on a ladder of rates that fall from layer to layer, or with a rate of zero.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
         for optimizer in run.optimizers:
             groups = group_updates(run, optimizer)
-            phases = [step for group in groups if (step := _small_phase(run, group)) is not None]
-            if groups and len(phases) == len(groups) and _gradient_lives(run, groups, min(phases)):
-                yield _draft(run, groups, min(phases))
+            phases = [_small_phase(run, group) for group in groups]
+            still = [group for group, step in zip(groups, phases, strict=True) if step is not None]
+            others = [group for group, step in zip(groups, phases, strict=True) if step is None]
+            since = min((step for step in phases if step is not None), default=0)
+            if still and _are_left_behind(run, still, others, since) and _gradient_lives(run, still, since):
+                yield _of_some_groups(run, still, since) if others else _draft(run, still, since)
+
+
+def _are_left_behind(run: Run, still: list[GroupUpdates], others: list[GroupUpdates], step: int) -> bool:
+    """Whether the groups that stand still are far below all others: rates that fall from layer to layer leave no gap,
+    and a rate of zero is meant."""
+    if not others:
+        return True
+    slowest = [_typical(group, step) for group in still]
+    return min(slowest) > 0 and min(_typical(group, step) for group in others) > run.thresholds.update.gap * max(
+        slowest
+    )
+
+
+def _typical(group: GroupUpdates, step: int) -> float:
+    """The median update over weight from that step on; of all steps where none since was measured."""
+    late = group.ratio[group.steps >= step]
+    return float(np.median(late if len(late) else group.ratio))
 
 
 def _small_phase(run: Run, group: GroupUpdates) -> int | None:
@@ -72,7 +93,7 @@ def _draft(run: Run, groups: list[GroupUpdates], step: int) -> Draft:
     optimizer = groups[0].optimizer
     steps = run.protocol.steps(optimizer.id)
     rates = learning_rates(run, optimizer)
-    worst = max(float(np.median(group.ratio[group.steps >= step])) for group in groups)
+    worst = max(_typical(group, step) for group in groups)
     source = run.source(steps.site)
     rate = float(rates[-1])
     cause, fix = _why(run, groups, worst, at_line(source, " for the step at "))
@@ -91,6 +112,36 @@ def _draft(run: Run, groups: list[GroupUpdates], step: int) -> Draft:
             "update_over_weight": worst,
             "learning_rate": rate,
             "largest_learning_rate": float(rates.max()),
+            "since_step": step,
+            "sampled": counted(len(groups[0].steps), "step"),
+        },
+    )
+
+
+def _of_some_groups(run: Run, groups: list[GroupUpdates], step: int) -> Draft:
+    """Groups that stand still in an optimizer whose others move. Each has a learning rate of its own, which is not on
+    record."""
+    optimizer = groups[0].optimizer
+    steps = run.protocol.steps(optimizer.id)
+    source = run.source(steps.site)
+    worst = max(_typical(group, step) for group in groups)
+    names = run.names(leaf for group in groups for leaf in group.matrices)
+    which = listed([str(group.group) for group in groups])
+    return Draft(
+        severity="warning",
+        message=f"the updates of {listed(names)} (parameter group {which} of {optimizer.name}, counted from 0) are "
+        f"{factor(worst)} of the weights since step {step}: they stay where they are, while the other groups move",
+        where=Where(parameter=names[0], optimizer=optimizer.name, source=source),
+        cause="the learning rate of their parameter group is too small",
+        fix=f"raise the group's learning rate by about {factor(1e-3 / worst)} times, or freeze it with "
+        "requires_grad_(False)",
+        first=steps.backward_at(step),
+        last=int(steps.backward[-1]) or None,
+        count=len(steps),
+        parameters=names,
+        evidence={
+            "update_over_weight": worst,
+            "groups": [group.group for group in groups],
             "since_step": step,
             "sampled": counted(len(groups[0].steps), "step"),
         },

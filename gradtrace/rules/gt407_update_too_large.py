@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from gradtrace.model import Where
-from gradtrace.rules.arrays import Rows
+from gradtrace.rules.arrays import Mask, Rows
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.run import Run
 from gradtrace.rules.updates import GroupUpdates, group_updates, learning_rates
@@ -50,15 +50,24 @@ def _large_samples(run: Run, group: GroupUpdates) -> Rows:
     streak = len(large) if large.all() else int(np.argmin(large[::-1]))
     if streak >= limits.large_samples:
         return np.arange(len(large) - streak, len(large))
-    thrown = group.weights[-1] > limits.thrown * group.weights[0]
-    swollen = group.weights[-1] > limits.swollen * np.sqrt(_rows_of(run, group))
-    often = large.sum() >= limits.large_samples and not group.from_zero  # what begins at zero throws nothing away
-    if thrown and (often or (swollen and large.any())):
+    if _is_thrown_away(run, group, large):
         return np.flatnonzero(large)
     restless = group.ratio > limits.large_failing
     if run.fails and restless[-1] and restless.sum() >= 2 * limits.large_samples and restless.mean() > 0.5:
         return np.flatnonzero(restless)
     return np.empty(0, np.intp)
+
+
+def _is_thrown_away(run: Run, group: GroupUpdates, large: Mask) -> bool:
+    """Whether large updates have carried the weights so far away that nothing of what was initialised is left; weights
+    that decay again afterwards have lost it all the same."""
+    limits = run.thresholds.update
+    growth = group.weights.max() / group.weights[0] if group.weights[0] > 0 else np.inf
+    often = large.sum() >= limits.large_samples and not group.from_zero  # what begins at zero throws nothing away
+    swollen = group.weights.max() > limits.swollen * np.sqrt(_rows_of(run, group))
+    if often and swollen:
+        return bool(growth > limits.swollen)
+    return bool(growth > limits.thrown and (often or swollen) and large.any())
 
 
 def _rows_of(run: Run, group: GroupUpdates) -> int:
@@ -70,12 +79,12 @@ def _which(group: GroupUpdates, large: Rows) -> str:
     return "each step" if 2 * len(large) > len(group.ratio) else f"each of {len(large)} steps out of {len(group.ratio)}"
 
 
-def _decay(group: GroupUpdates, rate: float) -> float | None:
-    """The weight decay, where it alone makes half of the update or more."""
+def _decay(group: GroupUpdates, rate: float, ratio: float) -> float | None:
+    """The weight decay, where it alone makes half of the large updates or more."""
     decay = group.optimizer.defaults.get("weight_decay")
     if not isinstance(decay, (int, float)) or group.optimizer.type not in _SHRINKING:
         return None
-    return float(decay) if rate * decay > 0.5 * float(np.median(group.ratio)) else None
+    return float(decay) if rate * decay > 0.5 * ratio else None
 
 
 def _fix(setting: str, ratio: float) -> str:
@@ -89,7 +98,7 @@ def _draft(run: Run, group: GroupUpdates, large: Rows) -> Draft:
     ratio = float(np.median(group.ratio[large]))
     rate = float(learning_rates(run, group.optimizer).max())
     source = run.source(steps.site)
-    decay = _decay(group, rate)
+    decay = _decay(group, rate, ratio)
     return Draft(
         severity="note" if run.learns else "warning",
         message=f"{_which(group, large)} of {group.optimizer.name}{at_line(source)} changes the weights by "

@@ -83,6 +83,36 @@ class Protocol:
         """The steps of one optimizer."""
         return self._steps.get(optimizer, Steps(self.records[:0], np.empty(0, np.intp), np.empty(0, bool)))
 
+    def unfed(self, optimizer: int) -> Mask:
+        """(steps,): something with a graph was computed since the last step of any optimizer, and no backward was
+        called since."""
+        steps = self.steps(optimizer)
+        earlier = np.searchsorted(self.step_rows, steps.rows) - 1
+        backward = self.records["backward"][self.step_rows[earlier]].astype(np.int64) if len(steps) else steps.backward
+        mask: Mask = (earlier >= 0) & (backward == steps.backward) & steps.has(StepFlag.FORWARD)
+        return mask
+
+    def discarded(self, optimizer: int) -> Mask:
+        """(steps,): what backwards had written was cleared, and nothing is left for the step: it was cleared last of
+        all, or before a backward that brought these parameters nothing. Where the step stands before the backward of
+        what was computed for it, the clearing threw away what nobody meant to use."""
+        steps = self.steps(optimizer)
+        nothing = steps.has(StepFlag.CLEARED) & ~steps.has(StepFlag.FRESH) & ~self.unfed(optimizer)
+        last = ~steps.has(StepFlag.FORWARD_SINCE_CLEAR)
+        return nothing & (last | self._fed_since_clearing(steps.rows, optimizer))
+
+    def _fed_since_clearing(self, rows: Rows, optimizer: int) -> Mask:
+        """Which rows have a backward between them and the last clearing that may be the optimizer's."""
+        clearings = self.rows(LoopKind.ZERO_GRAD)
+        clearings = clearings[np.isin(self.records["subject"][clearings], (optimizer, -1))]
+        ends = self.rows(LoopKind.BACKWARD)
+        if not len(clearings) or not len(ends):
+            return np.zeros(len(rows), bool)
+        cleared = clearings[np.maximum(np.searchsorted(clearings, rows) - 1, 0)]
+        ended = ends[np.maximum(np.searchsorted(ends, rows) - 1, 0)]
+        mask: Mask = (cleared < ended) & (ended < rows)
+        return mask
+
     def step_count(self, optimizer: int) -> int:
         return len(self.steps(optimizer))
 

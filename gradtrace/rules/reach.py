@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from gradtrace.model import Node, Optimizer, Parameter
+from gradtrace.rules.layout import Layout
 from gradtrace.rules.run import Run
 
-_CONTAINERS = ("ModuleList", "ModuleDict")
+CONTAINERS = ("ModuleList", "ModuleDict")
 """Never called themselves; what they hold is often used in turns."""
 
-_NO_FORWARD = (*_CONTAINERS, "ParameterList", "ParameterDict", "NonDynamicallyQuantizableLinear")
+_NO_FORWARD = (*CONTAINERS, "ParameterList", "ParameterDict", "NonDynamicallyQuantizableLinear")
 """Modules that hold weights for others to use: that they are not called tells nothing."""
 
 
@@ -65,7 +67,7 @@ def uncalled_module(run: Run, leaf: Parameter) -> str | None:
     found = leaf.module
     for path in parents(leaf.module):
         around = run.modules.get(path)
-        if around is None or around.type in _CONTAINERS or was_called(run, path):
+        if around is None or around.type in CONTAINERS or was_called(run, path):
             break
         found = path
     return found
@@ -75,13 +77,32 @@ def is_conditional(run: Run, module: str) -> bool:
     """Whether a module is one of several alternatives of which others were called: experts, heads, stages."""
     for path in (module, *parents(module)):
         holder = run.modules.get(path.rpartition(".")[0])
-        if holder is not None and holder.type in _CONTAINERS:
+        if holder is not None and holder.type in CONTAINERS:
             prefix = f"{holder.name}."
             siblings = {name[: name.find(".", len(prefix))] if "." in name[len(prefix) :] else name
                         for name in run.modules if name.startswith(prefix)}  # fmt: skip
-            if any(was_called(run, sibling) for sibling in siblings - {path}):
-                return not was_called(run, path)
+            called = [sibling for sibling in siblings - {path} if was_called(run, sibling)]
+            if called:
+                return not was_called(run, path) and not _are_stages(run, called)
     return False
+
+
+def _are_stages(run: Run, modules: list[str]) -> bool:
+    """Whether modules of one container are no alternatives but stages: each called as often as the others, and what one
+    computes goes into the next."""
+    if len(modules) < 2 or len({run.modules[name].calls for name in modules}) > 1 or not run.flows.structures:
+        return False
+    _, layout = run.flows.structures[-1]
+    inside = {name: _nodes_of(layout, name) for name in modules}
+    behind = {name: layout.reached(places) for name, places in inside.items()}
+    from_loss = sorted(modules, key=lambda name: len(behind[name]), reverse=True)
+    return all(inside[earlier] & behind[later] for later, earlier in pairwise(from_loss))
+
+
+def _nodes_of(layout: Layout, module: str) -> set[int]:
+    """Places of the ops of a module and of those inside it."""
+    prefix = f"{module}."
+    return {place for place, node in enumerate(layout.nodes) if f"{node.module or ''}.".startswith(prefix)}
 
 
 def written_elsewhere(run: Run, leaf: int) -> bool:

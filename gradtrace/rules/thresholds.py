@@ -204,7 +204,8 @@ class Update:
     thrown: float = 100.0
     """Growth of the weights' norm, after updates beyond `large`, that throws away what was initialised."""
     swollen: float = 10.0
-    """Norm of a row of such weights: a layer then gives ten times what it takes, one as initialised about as much."""
+    """Norm of a row of such weights: a layer then gives ten times what it takes, one as initialised about as much.
+    Where large updates are many, growth by as much is enough."""
     large_samples: int = 5
     """In a row up to the end: weights that start near zero grow out of it in two or three steps."""
     small: float = 1e-6
@@ -212,6 +213,9 @@ class Update:
     small_samples: int = 5
     small_steps: int = 20
     """Steps that the samples must span."""
+    gap: float = 1e3
+    """Between groups that stand still and the others: rates made for a part of the model differ by ten or a hundred
+    times, those that fall from layer to layer by less from one to the next."""
 
 
 @dataclass(frozen=True)

@@ -25,12 +25,12 @@ class Hyper(nn.Module):
     def __init__(self, put: Callable[[nn.Linear, Tensor], Tensor | None]) -> None:
         super().__init__()
         self.hyper = nn.Linear(2, 4)
-        self.main = nn.Linear(4, 1, bias=False)
+        self.main = nn.Linear(4, 1)
         self.put = put
 
     def forward(self, x: Tensor) -> Tensor:
         weight = self.put(self.main, self.hyper(torch.ones(2)).view(1, 4))
-        return nn.functional.linear(x, self.main.weight if weight is None else weight)
+        return nn.functional.linear(x, self.main.weight if weight is None else weight, self.main.bias)
 
 
 def _new_leaf(main: nn.Linear, weight: Tensor) -> Tensor:
@@ -41,13 +41,19 @@ def _assigned(main: nn.Linear, weight: Tensor) -> None:
     main.weight.data = weight  # here
 
 
+def _assigned_to_frozen(main: nn.Linear, weight: Tensor) -> Tensor:
+    main.weight.requires_grad_(False)
+    main.weight.data = weight  # here
+    return main.weight
+
+
 def _copied(main: nn.Linear, weight: Tensor) -> None:
     with torch.no_grad():  # here
         main.weight.copy_(weight)
 
 
 def _by_torch(main: nn.Linear, weight: Tensor) -> None:
-    vector_to_parameters(weight.flatten(), main.parameters())  # here
+    vector_to_parameters(weight.flatten(), [main.weight])  # here
 
 
 def _written_to_data(main: nn.Linear, weight: Tensor) -> None:
@@ -105,6 +111,7 @@ def _trained(model: nn.Module, folder: Path) -> gradtrace.Trace:
     [
         (_new_leaf, "Parameter"),
         (_assigned, "data="),
+        (_assigned_to_frozen, "data="),
         (_copied, "no_grad"),
         (_by_torch, "data"),
         (_in_part, "data"),

@@ -135,6 +135,37 @@ def test_gradients_cleared_before_the_step():
     assert finding.where.source == Source("train.py", 10 * ZERO_LINE, "train")
 
 
+def test_a_loss_whose_backward_is_missing_while_another_brings_gradients():
+    """The critic of an adversarial pair: its own loss is never sent backward, the actor's brings it gradients that are
+    cleared. Clearing them is right; the step that follows has nothing."""
+    recording = mlp()
+    critic = recording.optimizer(recording.layer("critic"), "critic_optimizer")
+    for _ in range(6):
+        recording.zero_grad(critic)
+        recording.step(critic, flags=NO_GRAD | CLEARED | StepFlag.FORWARD)
+        recording.zero_grad(0)
+        recording.backward()
+        recording.step(0)
+    finding = only(recording, "GT403")
+    assert finding.where.optimizer == "critic_optimizer"
+    assert "no backward is called on what is computed for it" in (finding.cause or "")
+
+
+def test_gradients_cleared_before_a_backward_that_brings_them_nothing():
+    """Both steps stand at the end; the second clearing throws away what the first backward wrote."""
+    recording = mlp()
+    critic = recording.optimizer(recording.layer("critic"), "critic_optimizer")
+    for _ in range(6):
+        recording.backward({6: 1.0, 7: 1.0})
+        recording.loop_event(LoopKind.ZERO_GRAD, -1, site=ZERO_LINE)
+        recording.backward(dict.fromkeys(range(6), 1.0))
+        recording.step(0)
+        recording.step(critic, flags=NO_GRAD | CLEARED | StepFlag.FORWARD_SINCE_CLEAR)
+    finding = only(recording, "GT404")
+    assert finding.where.optimizer == "critic_optimizer"
+    assert finding.where.source == Source("train.py", 10 * ZERO_LINE, "train")
+
+
 def test_an_accumulation_that_clears_every_micro_batch():
     recording = mlp()
     for _ in range(4):
@@ -177,6 +208,31 @@ def test_updates_of_nothing_are_not_blamed_on_the_learning_rate():
     recording.train(40)
     sampled_updates(recording, [0.0] * 40)
     assert "whatever the learning rate" in (only(recording, "GT406").cause or "")
+
+
+@pytest.mark.parametrize(
+    ("ratios", "still"),
+    [
+        ((1e-3, 1e-8), ["layers.2.weight"]),
+        ((1e-3, 0.0), []),
+        ((2e-6, 1e-8), []),
+        ((1e-5, 1e-8), []),
+        ((1e-3, 1e-5), []),
+    ],
+)
+def test_a_parameter_group_that_is_left_far_behind_the_others(ratios: tuple[float, float], still: list[str]):
+    """A rate of zero is meant, and rates that fall step by step leave no gap."""
+    recording = Synthetic()
+    recording.module("", "Sequential")
+    layers = [recording.layer(f"layers.{layer}") for layer in range(3)]
+    recording.optimizer(range(6), groups=((*layers[0], *layers[1]), layers[2]))
+    recording.train(40)
+    moving, slow = ratios
+    for step in range(1, 41):
+        recording.sample("weight_norm", step, dict.fromkeys(range(6), 1.0))
+        recording.sample("update_norm", step, dict.fromkeys(range(4), moving) | dict.fromkeys(layers[2], slow))
+    findings = found(recording, "GT406")
+    assert [name for finding in findings for name in finding.parameters] == still
 
 
 @pytest.mark.parametrize(("tolerance", "named"), [(10.0, True), (1e-7, False)])
@@ -265,6 +321,39 @@ def test_weights_thrown_away_by_the_first_steps():
 def test_weights_that_grow_out_of_zero_throw_nothing_away_until_they_are_swollen(growth: float, thrown: bool):
     assert bool(found(growing_weights(growth, from_zero=True), "GT407")) == thrown
     assert found(growing_weights(growth), "GT407")
+
+
+def test_weights_thrown_away_and_decayed_again_are_lost_all_the_same():
+    recording = growing_weights(10.0)
+    for step in range(21, 60):
+        recording.train(1)
+        recording.sample("weight_norm", step, dict.fromkeys(range(6), 1e-3))
+        recording.sample("update_norm", step, dict.fromkeys(range(6), 1e-6))
+    assert only(recording, "GT407").last_backward == 7
+
+
+@pytest.mark.parametrize(("start", "alarms_"), [(2.0, 1), (20.0, 0)])
+def test_weights_swollen_by_many_large_updates(start: float, alarms_: int):
+    """Ten times what they began with is enough where each row gives ten times what it takes."""
+    recording = mlp()
+    recording.train(20)
+    for step in range(1, 21):
+        recording.sample("weight_norm", step, dict.fromkeys(range(6), 60.0 if step > 1 else start))
+        recording.sample("update_norm", step, dict.fromkeys(range(6), 24.0 if step < 8 else 0.0))
+    assert len(found(recording, "GT407")) == alarms_
+
+
+@pytest.mark.parametrize(("rate", "cause"), [(8.0, "weight decay"), (1.0, "learning rate")])
+def test_weight_decay_is_blamed_for_large_updates_that_it_makes(rate: float, cause: str):
+    """The first updates make the weights anew; the small ones that follow are those of the decay."""
+    recording = mlp()
+    recording.optimizers[0] = replace(recording.optimizers[0], type="AdamW", defaults={"weight_decay": 0.1})
+    for step in range(1, 41):
+        recording.train(1, loss=1.0 + step)
+        recording.step(rate=rate, flags=FRESH)
+        recording.sample("weight_norm", step, dict.fromkeys(range(6), 1000.0 if step > 6 else 1.0))
+        recording.sample("update_norm", step, dict.fromkeys(range(6), 90.0 if step > 6 else 0.9))
+    assert f"the {cause} " in (found(recording, "GT407")[0].cause or "")
 
 
 def test_first_steps_that_only_double_the_weights_are_healthy():

@@ -95,6 +95,27 @@ def test_an_uncalled_expert_among_called_ones_is_a_note():
     assert found(recording, "GT301")[0].where.module == "experts.1"
 
 
+@pytest.mark.parametrize(("chained", "calls", "alarm"), [(True, 8, True), (True, 5, False), (False, 8, False)])
+def test_an_uncalled_stage_behind_others_that_are_always_called(chained: bool, calls: int, alarm: bool):
+    """Stages feed one another; experts run side by side, and a stage that came in later is called less often."""
+    recording = Synthetic()
+    recording.module("", "Net")
+    recording.module("stages", "ModuleList", calls=0)
+    used = [*recording.layer("stages.0", calls=8), *recording.layer("stages.1", calls=calls)]
+    unused = recording.layer("stages.2", calls=0)
+    recording.optimizer([*used, *unused])
+    recording.train(8, without(recording, *unused))
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", shape=())
+    second = tape.op("AddmmBackward0", loss, module="stages.1")
+    first = tape.op("AddmmBackward0", second if chained else loss, module="stages.0")
+    for name, op in (("stages.1.weight", second), ("stages.0.weight", first)):
+        tape.leaf(name, op)
+    recording.graph(tape.snapshot(1))
+    assert alarms(recording) == ["GT301"] * alarm
+    assert found(recording, "GT301")[0].where.module == "stages.2"
+
+
 def test_a_module_under_no_grad():
     recording = Synthetic()
     recording.module("", "Net")
@@ -167,6 +188,34 @@ def test_zero_gradient_names_the_op_that_passes_on_zero(op: str):
     finding = only(recording, "GT302")
     assert (finding.where.op, finding.where.source) == (op, Source("model.py", 7, "forward"))
     assert finding.parameters == ("layers.0.weight", "layers.0.bias")
+
+
+@pytest.mark.parametrize(
+    ("op", "module", "learning", "silent"),
+    [
+        ("StackBackward0", "", 1.0, True),
+        ("MulBackward0", "", 1.0, True),
+        ("RoundBackward0", "", 1.0, False),
+        ("StackBackward0", "", 0.0, False),
+        ("StackBackward0", "paths.1", 1.0, False),
+    ],
+)
+def test_alternatives_that_all_run_and_are_picked_afterwards(op: str, module: str, learning: float, silent: bool):
+    """The zero of one that is never picked is no fault while its like learns and nothing inside it makes the zero."""
+    recording = Synthetic()
+    recording.module("", "Net")
+    recording.module("paths", "ModuleList", calls=0)
+    first, second = recording.layer("paths.0"), recording.layer("paths.1")
+    recording.optimizer([*first, *second])
+    recording.train(12, dict.fromkeys(first, learning) | dict.fromkeys(second, 0.0))
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", norm=1.0, shape=())
+    picked = tape.op(op, loss, norm=0.5, module=module)
+    tape.leaf("paths.0.weight", tape.op("AddmmBackward0", picked, norm=learning, module="paths.0"), norm=learning)
+    tape.leaf("paths.1.weight", tape.op("AddmmBackward0", picked, norm=0.0, module="paths.1"), norm=0.0)
+    recording.graph(tape.snapshot(10))
+    zeros = [finding for finding in found(recording, "GT302") if "paths.1.weight" in finding.parameters]
+    assert (not zeros) == silent
 
 
 @pytest.mark.parametrize(("between", "findings"), [("SumBackward1", 1), ("AddBackward0", 2)])
