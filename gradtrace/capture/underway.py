@@ -13,15 +13,13 @@ from gradtrace.capture import private
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from threading import Thread
 
     from torch import Tensor
 
     from gradtrace.capture.registry import Registry
     from gradtrace.capture.running import Running
     from gradtrace.capture.walk import LiveGraph
-
-_SHARED = -1
-"""In the place of a thread: several of them write to the leaf, so that nobody may read it."""
 
 
 class Underway:
@@ -32,10 +30,11 @@ class Underway:
         self._on_threads = on_threads
         """Called once, as soon as a second thread is seen at it while the first is alive."""
         self._running: list[Running] = []
-        self._thread: int | None = None
+        self._thread: Thread | None = None
         self._written: set[int] = set()
-        self._owners: dict[int, int] | None = None
-        """The thread that writes to each leaf; None as long as there is but one."""
+        self._owners: dict[int, Thread | None] | None = None
+        """The thread that writes to each leaf, None in its place where several do, so that nobody may read it; None as
+        a whole as long as there is but one thread."""
 
     def __bool__(self) -> bool:
         return bool(self._running)
@@ -45,15 +44,15 @@ class Underway:
         if self._running and private.in_engine():
             return self._running[-1]
         self.notice_thread()
-        self._thread = threading.get_ident()
+        self._thread = threading.current_thread()
         return None
 
     def notice_thread(self) -> None:
         """Tell whether the program trains in another thread than this one, outside of any engine."""
         first = self._thread
-        if first is None or first == threading.get_ident() or self._owners is not None or private.in_engine():
+        if first is None or first is threading.current_thread() or self._owners is not None or private.in_engine():
             return
-        if any(thread.ident == first for thread in threading.enumerate()):
+        if first.is_alive():
             self._owners = dict.fromkeys(self._written, first)
             self._on_threads()
 
@@ -83,11 +82,12 @@ class Underway:
             running.leaves = self._own(walk(), self._owners)
         return [tensor if number in running.leaves else None for number, tensor in enumerate(tensors)]
 
-    def _own(self, graph: LiveGraph, owners: dict[int, int]) -> frozenset[int]:
+    def _own(self, graph: LiveGraph, owners: dict[int, Thread | None]) -> frozenset[int]:
         numbers = [self._registry.number(variable) for _, variable in graph.leaves()]
         known = [number for number in numbers if number is not None]
-        thread = threading.get_ident()
+        thread = threading.current_thread()
         for number in known:
-            if owners.setdefault(number, thread) != thread:
-                owners[number] = _SHARED
-        return frozenset(number for number in known if owners[number] == thread)
+            owner = owners.setdefault(number, thread)
+            if owner is not None and owner is not thread:  # what a thread that has ended wrote may be read by the next
+                owners[number] = None if owner.is_alive() else thread
+        return frozenset(number for number in known if owners[number] is thread)

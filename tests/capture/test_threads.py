@@ -90,6 +90,26 @@ def test_backwards_at_once_are_measured_apart(capfd) -> None:
     assert capfd.readouterr().err.count("several threads train") == 1
 
 
+def test_what_a_thread_that_ended_left_is_measured_by_the_next() -> None:
+    """All are there from the start, so that none gets the identity of one before it."""
+    slow, quick = nn.Linear(3, 1), nn.Linear(3, 1)
+    turns = [threading.Event() for _ in range(3)]
+
+    def train(turn: threading.Event) -> None:
+        turn.wait(10.0)
+        slow(torch.ones(1, 3)).backward()
+
+    threads = [threading.Thread(target=train, args=(turn,)) for turn in turns]
+    for thread in threads:
+        thread.start()
+    with gradtrace.trace([slow, quick], on_finding="ignore") as trace:
+        quick(torch.ones(1, 3)).backward()
+        for turn, thread in zip(turns, threads, strict=True):
+            turn.set()
+            thread.join()
+    assert (trace.gradients("norm") > 0.0).sum(axis=1).tolist() == [2, 2, 2, 2]
+
+
 def test_what_two_threads_write_is_not_measured() -> None:
     shared = nn.Linear(3, 1)
     with gradtrace.trace(shared, on_finding="ignore") as trace, _Overlap(shared):
