@@ -122,6 +122,11 @@ class Journal(TorchFunctionMode):
             known = self._names[func] = _known(func)
         if known.name == "" or private.in_transform():
             return func(*args, **(kwargs or {}))
+        if self.failed is None:
+            try:
+                self.calls.before(known.name, args, kwargs)
+            except Exception as error:  # as below
+                self.failed = error
         before = private.sequence_nr()
         result = func(*args, **(kwargs or {}))
         if self.failed is None:
