@@ -73,18 +73,21 @@ def _are_alike(shares: Singles, units: int, blocks: int) -> bool:
 
 
 def _is_hidden(leaf: Parameter, layouts: list[Layout]) -> bool:
-    """Whether other weights stand between the layer and the loss."""
-    for layout in reversed(layouts):
-        place = layout.weights.get(leaf.name)
-        if place is None:
-            continue
-        above = layout.nearer(layout.users(place))
-        return any(
-            other != place and _is_of_another_layer(leaf, layout.nodes[other])
-            for other in layout.weights.values()
-            if any(user in above for user in layout.users(other))
-        )
-    return not layouts
+    """Whether other weights stand between the layer and the loss, in one graph at least: that of a derivative, which is
+    what the loss of a physical system is made of, runs through the layers the other way round."""
+    return not layouts or any(_has_weights_above(leaf, layout) for layout in layouts)
+
+
+def _has_weights_above(leaf: Parameter, layout: Layout) -> bool:
+    place = layout.weights.get(leaf.name)
+    if place is None:
+        return False
+    above = layout.nearer(layout.users(place))
+    return any(
+        other != place and _is_of_another_layer(leaf, layout.nodes[other])
+        for other in layout.weights.values()
+        if any(user in above for user in layout.users(other))
+    )
 
 
 def _is_of_another_layer(leaf: Parameter, other: Node) -> bool:

@@ -745,6 +745,28 @@ def test_weights_outside_of_modules_are_hidden_where_weights_stand_above(above: 
     assert bool(found(recording, "GT108")) == (len(above) == 2)
 
 
+def _two_layers(kind: str, order: tuple[str, str]) -> Tape:
+    """Two weights, the first named the nearer to the root."""
+    tape = Tape()
+    tip = tape.op("SumBackward0" if kind == "grad" else "MseLossBackward0", norm=1.0, shape=())
+    for name in order:
+        tip = tape.op("MmBackward0", tip, norm=1.0)
+        tape.leaf(name, tip, norm=1.0)
+    return tape
+
+
+def test_a_layer_is_hidden_that_the_graph_of_a_derivative_shows_at_its_end():
+    """The loss of a Hamiltonian network compares derivatives, whose graph has the first layer next to the loss."""
+    recording = Synthetic()
+    weights = [recording.parameter("hidden", (16, 8)), recording.parameter("energy", (1, 16))]
+    recording.optimizer(weights)
+    recording.train(20)
+    recording.sample("identical_rows", 20, {weights[0]: 1.0})
+    recording.graph(_two_layers("grad", ("energy", "hidden")).snapshot(1, structure="energy"))
+    recording.graph(_two_layers("backward", ("hidden", "energy")).snapshot(2, structure="force"))
+    assert only(recording, "GT108").where.parameter == "hidden"
+
+
 def test_symmetry_that_broke_is_healthy():
     recording = relu_net()
     recording.sample("identical_rows", 20, {0: 1.0})
