@@ -50,7 +50,7 @@ class GradientDiscarded(Rule):
 
 
 def _before_step(run: Run, optimizer: Optimizer, steps: Steps, lost: Rows) -> Draft:
-    clears = [run.protocol.before(int(row), LoopKind.ZERO_GRAD) for row in steps.rows[lost]]
+    clears = [run.protocol.clearing_before(int(row), optimizer.id) for row in steps.rows[lost]]
     sites = [site for row in clears if row is not None and (site := int(run.protocol.records["site"][row]))]
     source = run.source(max(set(sites), key=sites.count)) if sites else None
     return Draft(

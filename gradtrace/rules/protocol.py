@@ -103,8 +103,7 @@ class Protocol:
 
     def _fed_since_clearing(self, rows: Rows, optimizer: int) -> Mask:
         """Which rows have a backward between them and the last clearing that may be the optimizer's."""
-        clearings = self.rows(LoopKind.ZERO_GRAD)
-        clearings = clearings[np.isin(self.records["subject"][clearings], (optimizer, -1))]
+        clearings = self._clearings(optimizer)
         ends = self.rows(LoopKind.BACKWARD)
         if not len(clearings) or not len(ends):
             return np.zeros(len(rows), bool)
@@ -116,8 +115,14 @@ class Protocol:
     def step_count(self, optimizer: int) -> int:
         return len(self.steps(optimizer))
 
-    def before(self, row: int, kind: LoopKind) -> int | None:
-        """The last row of that kind before `row`."""
-        rows = self.rows(kind)
+    def clearing_before(self, row: int, optimizer: int) -> int | None:
+        """The last row before `row` that clears gradients of the optimizer."""
+        rows = self._clearings(optimizer)
         at = int(np.searchsorted(rows, row))
         return int(rows[at - 1]) if at else None
+
+    def _clearings(self, optimizer: int) -> Rows:
+        """Rows of the optimizer's own clearings, and of those by a module or by hand, which may be of anything."""
+        rows = self.rows(LoopKind.ZERO_GRAD)
+        mine: Rows = rows[np.isin(self.records["subject"][rows], (optimizer, -1))]
+        return mine

@@ -158,6 +158,7 @@ def test_gradients_cleared_before_a_backward_that_brings_them_nothing():
     for _ in range(6):
         recording.backward({6: 1.0, 7: 1.0})
         recording.loop_event(LoopKind.ZERO_GRAD, -1, site=ZERO_LINE)
+        recording.zero_grad(0, site=CLIP_LINE)
         recording.backward(dict.fromkeys(range(6), 1.0))
         recording.step(0)
         recording.step(critic, flags=NO_GRAD | CLEARED | StepFlag.FORWARD_SINCE_CLEAR)
