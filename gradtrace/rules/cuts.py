@@ -42,6 +42,8 @@ class Cut:
     source: Source | None
     module: str | None
     reaches_loss: bool = False
+    exits: bool = False
+    """The value left torch (`item()`, `numpy()`), and may have come back unseen."""
     upstream: set[int] = field(default_factory=set)
     stepped: set[int] = field(default_factory=set)
     """The leaves upstream whose own optimizer stepped on a backward behind the cut: it is their loss that is cut."""
@@ -70,6 +72,7 @@ def find_cuts(run: Run) -> list[Cut]:
         key = (facts["call"], source, facts.get("module") if source is None else None)
         cut = cuts.setdefault(key, Cut(facts["call"], source, facts.get("module")))
         cut.reaches_loss = cut.reaches_loss or bool(facts.get("reaches_loss"))
+        cut.exits = cut.exits or bool(facts.get("exits", True))
         cut.upstream.update(facts["parameters"])
         cut.made.update(facts.get("made", ()))
         cut.count += facts.get("count", 1)

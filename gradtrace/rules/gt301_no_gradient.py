@@ -9,6 +9,7 @@ from gradtrace.model import Module, Parameter, Where
 from gradtrace.rules import reach
 from gradtrace.rules.base import Draft, Page, Rule
 from gradtrace.rules.cuts import Cut, find_cuts, remedy, spoken
+from gradtrace.rules.derivatives import drops_out
 from gradtrace.rules.run import Run
 from gradtrace.rules.withheld import Withholder, withheld
 from gradtrace.rules.wording import at_line, common_module, counted, listed, module_text
@@ -34,7 +35,8 @@ class NoGradient(Rule):
         "frozen, set `requires_grad_(False)` and leave it out of the optimizer: then nothing is reported.",
         silent="Frozen parameters; parameters that get a gradient in some backwards (experts, alternating "
         "heads); stop-gradients beside another path; target networks and averages, whose weights move by "
-        "other means. A part that no optimizer holds is a note at most.",
+        "other means. A part that no optimizer holds is a note at most, and so is a constant added to an energy "
+        "of which the loss knows the derivative alone.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
@@ -64,12 +66,15 @@ class NoGradient(Rule):
         for function, ids in withheld(run, missing).items():
             rest.difference_update(ids)
             yield _by_function(run, function, ids)
+        firm = {leaf for leaf in rest if _reason(run, leaf)[0] in _FIRM}
         cuts = find_cuts(run)
         while cuts and rest:
             best = max(cuts, key=lambda cut: cut.weight(rest))
             cuts.remove(best)
-            if found := sorted(best.upstream & rest):
-                rest -= best.upstream
+            # A value that nothing is seen to take (weights filled by .data at the start) is no reason where there is one.
+            open_to_it = rest if best.reaches_loss or best.exits else rest - firm
+            if found := sorted(best.upstream & open_to_it):
+                rest.difference_update(found)
                 yield self._cut(run, best, found)
         yield from self._without_cut(run, sorted(rest))
 
@@ -160,6 +165,8 @@ def _reason(run: Run, leaf: int) -> tuple[str, str]:
     uncalled = reach.uncalled_module(run, parameter)
     if uncalled is not None:
         return ("conditional" if reach.is_conditional(run, uncalled) else "uncalled"), uncalled
+    if drops_out(run, parameter):
+        return "dropped", ""
     module = run.modules.get(parameter.module or "") if parameter.module is not None else None
     if module is not None and module.calls > 0 and module.backward_calls == 0:
         return "disabled", ""
@@ -207,6 +214,17 @@ def _conditional(run: Run, module: str, ids: list[int]) -> Draft:
     )  # fmt: skip
 
 
+def _dropped(run: Run, _: str, ids: list[int]) -> Draft:
+    names, module = run.names(ids), _shared_module(run, ids)
+    return _draft(
+        run, module, ids, "note",
+        f"no gradient ever reaches {listed(names)}: the loss is made of a derivative, in which a constant that is added "
+        "has no part",
+        "the derivative of a constant is zero",
+        "nothing; bias=False says that it is meant",
+    )  # fmt: skip
+
+
 def _disabled(run: Run, _: str, ids: list[int]) -> Draft:
     names, module = run.names(ids), _shared_module(run, ids)
     return _draft(
@@ -241,10 +259,14 @@ def _unknown(run: Run, _: str, ids: list[int]) -> Draft:
 _REASONS = {
     "uncalled": _uncalled,
     "conditional": _conditional,
+    "dropped": _dropped,
     "disabled": _disabled,
     "unused": _unused,
     "unknown": _unknown,
 }
+
+_FIRM = ("uncalled", "conditional", "dropped")
+"""Reasons that hold whatever became of values that nothing is seen to take."""
 
 
 def _by_function(run: Run, function: Withholder, ids: list[int]) -> Draft:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from builder import Synthetic, Tape, alarms, found, mlp, only
 
-from gradtrace.model import LoopKind, Module, Source, StepFlag
+from gradtrace.model import BackwardFlag, LoopKind, Module, Source, StepFlag
 
 
 def line(number: int) -> dict[str, object]:
@@ -82,6 +82,38 @@ def test_a_module_that_is_never_called():
     assert finding.parameters == ("fc2.weight", "fc2.bias")
     assert finding.cause == "its module is never called"
     assert finding.where.module == "fc2"
+
+
+@pytest.mark.parametrize(("exits", "cause"), [(False, "its module is never called"), (True, "item")])
+def test_weights_filled_at_the_start_are_no_reason_where_the_module_is_never_called(exits: bool, cause: str):
+    recording = Synthetic()
+    recording.module("", "Net")
+    used, unused = recording.layer("fc1"), recording.layer("fc2", calls=0, backward_calls=0)
+    recording.optimizer([*used, *unused])
+    cut = {"module": None, "parameters": list(unused), "reaches_loss": False, "exits": exits, "count": 4}
+    recording.event("cut", 1, call="item" if exits else "data", source=line(8), **cut)
+    recording.train(4, without(recording, *unused))
+    assert cause in (only(recording, "GT301").cause or "")
+
+
+@pytest.mark.parametrize(("above", "alarm"), [("AddmmBackward0", False), ("ReluBackward0", True)])
+def test_a_constant_added_to_what_is_differentiated_is_a_note(above: str, alarm: bool):
+    """A bias behind a ReLU is none: its forces know nothing of it since their derivative is zero nearly everywhere."""
+    recording = Synthetic()
+    recording.module("", "Energy")
+    inner, outer = recording.layer("inner"), recording.layer("outer")
+    recording.optimizer([*inner, *outer])
+    tape = Tape()
+    top = tape.op(above, tape.op("SumBackward0", shape=()))
+    tape.leaf("outer.bias", tape.op("AddmmBackward0", top))
+    tape.leaf("inner.weight", tape.op("MmBackward0", top))
+    recording.graph(tape.snapshot(1, measured=False))
+    for _ in range(4):
+        recording.backward(without(recording, 0, 1, 2, 3), flags=BackwardFlag.CREATE_GRAPH)
+        recording.backward(without(recording, outer[1]))
+        recording.step(0)
+    assert bool(alarms(recording)) is alarm
+    assert found(recording, "GT301")[0].parameters == ("outer.bias",)
 
 
 def test_an_uncalled_expert_among_called_ones_is_a_note():
