@@ -71,7 +71,7 @@ class NoGradient(Rule):
         while cuts and rest:
             best = max(cuts, key=lambda cut: cut.weight(rest))
             cuts.remove(best)
-            # A value that nothing is seen to take (weights filled by .data at the start) is no reason where there is one.
+            # A value that nothing is seen to take (weights filled by .data) is no reason where there is a firm one.
             open_to_it = rest if best.reaches_loss or best.exits else rest - firm
             if found := sorted(best.upstream & open_to_it):
                 rest.difference_update(found)
@@ -218,8 +218,8 @@ def _dropped(run: Run, _: str, ids: list[int]) -> Draft:
     names, module = run.names(ids), _shared_module(run, ids)
     return _draft(
         run, module, ids, "note",
-        f"no gradient ever reaches {listed(names)}: the loss is made of a derivative, in which a constant that is added "
-        "has no part",
+        f"no gradient ever reaches {listed(names)}: the loss is made of a derivative, in which an added "
+        "constant has no part",
         "the derivative of a constant is zero",
         "nothing; bias=False says that it is meant",
     )  # fmt: skip
