@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from gradtrace.model import Finding
 from gradtrace.rules.base import SEVERITIES
+from gradtrace.rules.wording import op_at
 
 Condition = Callable[[Finding, Finding], bool]
 
@@ -59,8 +60,22 @@ def _of_its_optimizers(cause: Finding, effect: Finding) -> bool:
 
 
 def _is_cut(cause: Finding, effect: Finding) -> bool:
-    """The cause names the call that cut all of the effect's parameters off."""
-    return cause.where.op is not None and _covers_parameters(cause, effect)
+    """The cause names the call that cut all of the effect's parameters off; where no backward is called at all, no cut
+    is to blame."""
+    unfed = bool(effect.evidence.get("never_sent_backward"))
+    return cause.where.op is not None and _covers_parameters(cause, effect) and not unfed
+
+
+def _is_never_sent_backward(cause: Finding, effect: Finding) -> bool:
+    """A stop-gradient elsewhere is no cut where the loss of what lies behind it is not sent backward."""
+    return bool(cause.evidence.get("never_sent_backward")) and _covers_parameters(cause, effect)
+
+
+def _takes_its_value(cause: Finding, effect: Finding) -> bool:
+    """The factor of zero is what came through the cut: a hard mask that is closed, a choice that is never made."""
+    return effect.where.op is not None and op_at(effect.where.op, effect.where.source) in cause.evidence.get(
+        "taken_by", ()
+    )
 
 
 def _is_no_cut(cause: Finding, effect: Finding) -> bool:
@@ -157,10 +172,12 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT402", ("GT302",), _shares_parameters),
     Explanation("GT402", ("GT403",), _built_from_another_model),
     Explanation("GT301", ("GT403",), _is_cut),
+    Explanation("GT301", ("GT302",), _takes_its_value),
     Explanation("GT301", ("GT402",), _made_by_it),
     Explanation("GT301", ("GT402",), _leaves_others_alone),
     Explanation("GT301", ("GT405",), _replaced_by_it),
     Explanation("GT403", ("GT301",), _is_no_cut),
+    Explanation("GT403", ("GT301",), _is_never_sent_backward),
     Explanation("GT403", ("GT406", "GT409"), _same_optimizer),
     Explanation("GT404", ("GT403", "GT406"), _same_optimizer),
     Explanation("GT404", ("GT301",), _is_no_cut),
@@ -169,6 +186,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT401", ("GT103", "GT105", "GT107"), _not_before),
     Explanation("GT407", ("GT102",), _after_steps),
     Explanation("GT407", ("GT103", "GT105", "GT107", "GT101", "GT302", *_BIRTHS), _strictly_after),
+    Explanation("GT407", ("GT406",), _covers_parameters),  # beside weights that it blew up any update is small
     Explanation("GT102", (*_BIRTHS, "GT103", "GT105", "GT407"), _strictly_after),
     Explanation("GT106", ("GT406",), _always),
     Explanation("GT106", ("GT202",), _is_overflow_of_a_cast),

@@ -71,6 +71,12 @@ def test_next_to_no_gradient_makes_next_to_no_update(cause: str):
     assert settled(finding(cause, parameters=("w",)), faint) == {cause: ["GT406"]}
 
 
+def test_beside_weights_that_huge_updates_blew_up_later_ones_are_small():
+    huge = finding("GT407", "warning", first=1, parameters=("a", "b"))
+    assert settled(huge, finding("GT406", "warning", first=9, parameters=("a",))) == {"GT407": ["GT406"]}
+    assert settled(huge, finding("GT406", "warning", first=9, parameters=("c",))) == {"GT407": [], "GT406": []}
+
+
 def test_zeros_from_elsewhere_make_units_look_dead():
     zero = finding("GT302", parameters=("a", "b"), where=Where(op="ClampBackward1"))
     dead = finding("GT107", parameters=("a",), where=Where(op="ReluBackward0"))
