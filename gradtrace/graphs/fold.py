@@ -57,10 +57,10 @@ def fold(
     health stand apart) or one for each call ("apart").
 
     A box (kind "module") carries totals: `nodes`, `parameters`, `saved_bytes`, `seconds`, `ops`, `grad_norm` in,
-    `grad_out`, `gain`, `health`, `onset` where an illness begins in it, and where it stands for several calls the first
-    and last of its `calls` and the gradient norm that enters each (`call_norms`). Siblings in a row of
-    equal structure and health become one, with `repeats` and the `grad_range` over them. `scope` holds the paths of
-    the open modules around a node, which the graph's `scopes` describes.
+    `grad_out`, `gain`, the worst `health` in it and the gradient there (`grad_worst`), `onset` where an illness begins
+    in it, and where it stands for several calls the first and last of its `calls` and the gradient norm that enters
+    each (`call_norms`). Siblings in a row of equal structure and health become one, with `repeats` and the `grad_range`
+    over them. `scope` holds the paths of the open modules around a node, which the graph's `scopes` describes.
 
     Raises GradtraceError for a module that the graph does not have, and for unknown `calls`.
     """

@@ -23,8 +23,9 @@ def numel(facts: Facts) -> int:
 
 
 def total(members: Iterable[Facts]) -> Facts:
-    """What adds up: nodes, parameters, saved bytes, seconds, ops; and the worst health."""
+    """What adds up: nodes, parameters, saved bytes, seconds, ops; the worst health, and the gradient at its worst."""
     members = list(members)
+    health = worst(facts.get("health", "none") for facts in members)
     counts: Counter[str] = Counter()
     for facts in members:
         if "ops" in facts:
@@ -42,13 +43,22 @@ def total(members: Iterable[Facts]) -> Facts:
         "seconds": sum(seconds) if seconds else None,
         "nonfinite": sum(facts.get("nonfinite") or 0 for facts in members),
         "ops": dict(counts.most_common()),
-        "health": worst(facts.get("health", "none") for facts in members),
+        "health": health,
+        "grad_worst": _worst_norm((facts for facts in members if facts.get("health") == health), health),
         "findings": tuple(codes),
         "onset": onset,
         "onset_gain": min((gain for gain in begins if gain is not None), default=None),
         "born": any(facts.get("born") for facts in members),
         **({"change": overall_change(facts["change"] for facts in members)} if "change" in members[0] else {}),
     }
+
+
+def _worst_norm(members: Iterable[Facts], health: str) -> float | None:
+    """The smallest gradient of members that are starved, the largest of flooded ones; None of any others."""
+    choose = {"vanishing": min, "exploding": max}.get(health)
+    norms = [facts.get("grad_worst") or facts.get("grad_norm") for facts in members]
+    known = [norm for norm in norms if norm is not None]
+    return choose(known) if choose and known else None
 
 
 def overall_change(changes: Iterable[str]) -> str:

@@ -116,7 +116,7 @@ def test_bad_options_are_refused_in_one_line(options):
 
 
 def test_an_output_that_cannot_be_written(tmp_path):
-    with pytest.raises(GradtraceError, match="cannot write"):
+    with pytest.raises(GradtraceError, match="cannot be written"):
         render_graph(graph_of(tape.mlp), tmp_path / "missing" / "g.dot")
 
 
@@ -386,3 +386,12 @@ def test_a_system_graphviz_draws_the_same_nodes():
     theirs = render_graph(graph_of(), format="svg", engine="dot")
     assert ours.count('class="node"') == theirs.count('class="node"')
     assert render_graph(graph_of(), format="pdf").startswith(b"%PDF")
+
+
+def test_a_box_that_is_ill_only_inside_says_so_and_keeps_its_own_numbers_well():
+    drawn = render_graph(to_networkx(tape.transformer(12, lambda _: 0.6)), format="dot")
+    (box,) = [line for line in drawn.splitlines() if " inside<" in line]
+    mark = palette.HEALTH["vanishing"]
+    assert f'color="{palette.INK}">grad 2.8e-4' in box
+    assert f'color="{mark.ink}">down to 6.7e-6 inside' in box
+    assert f'fillcolor="{mark.tint}"' in box

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from gradtrace.graphs.health import DECADES
+from gradtrace.graphs.health import DECADES, Profile
 from gradtrace.graphs.modules import local_name
 from gradtrace.graphs.types import LEAVES, Facts, Graph
 from gradtrace.renderers.drawing import numbers, palette
@@ -147,9 +147,23 @@ def _leaf_rows(facts: Facts, frame: str) -> Iterable[str]:
 def _measure_rows(facts: Facts, scale: Scale) -> Iterable[str]:
     text = _amount(facts, scale.color)
     if text:
-        mark = scale.ill(facts)
-        colour = mark.ink if mark else palette.INK
+        mark, hidden = scale.ill(facts), _hidden(facts, scale)
+        colour = mark.ink if mark and not hidden else palette.INK
         yield _row(f'<font point-size="10" color="{colour}">{html(text)}</font>{_gain(facts)}')
+        if mark and hidden:
+            yield _row(f'<font point-size="9" color="{mark.ink}">{html(hidden)}</font>')
+
+
+def _hidden(facts: Facts, scale: Scale) -> str | None:
+    """What makes a box ill where its numbers, of what goes past and through it, are well."""
+    worst = facts.get("grad_worst")
+    if worst is None or scale.color != "gradient" or scale.level is None:
+        return None
+    shown = (facts.get("grad_norm"), facts.get("grad_out"), *(facts.get("grad_range") or ()))
+    shown += tuple(facts.get("call_norms") or ())
+    if any(Profile(scale.level).health(norm) == facts["health"] for norm in shown):
+        return None
+    return f"{'down' if facts['health'] == 'vanishing' else 'up'} to {numbers.norm(worst)} inside"
 
 
 def _call_rows(facts: Facts, scale: Scale) -> Iterable[str]:
