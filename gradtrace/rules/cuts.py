@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gradtrace.model import Source
 from gradtrace.rules.run import Run
-from gradtrace.rules.wording import source_of
+from gradtrace.rules.wording import op_at, source_of
 
 _REMEDIES = {
     "detach": "drop the detach() on the way to the loss",
@@ -49,6 +49,8 @@ class Cut:
     """The leaves upstream whose own optimizer stepped on a backward behind the cut: it is their loss that is cut."""
     made: set[int] = field(default_factory=set)
     """The leaves that its value became: `nn.Parameter(value)`, `requires_grad_()` on it."""
+    into: dict[int, list[int]] = field(default_factory=dict)
+    """The nodes that took its value on, by backward."""
     count: int = 0
     backwards: set[int] = field(default_factory=set)
 
@@ -75,12 +77,23 @@ def find_cuts(run: Run) -> list[Cut]:
         cut.exits = cut.exits or bool(facts.get("exits", True))
         cut.upstream.update(facts["parameters"])
         cut.made.update(facts.get("made", ()))
+        cut.into[event.backward] = facts.get("into", [])
         cut.count += facts.get("count", 1)
         cut.backwards.add(event.backward)
         for leaf in facts["parameters"]:
             if any(event.backward in stepped[owner.id] for owner in run.owners.get(leaf, ())):
                 cut.stepped.add(leaf)
     return list(cuts.values())
+
+
+def takers(run: Run, cut: Cut) -> list[str]:
+    """The ops that took a cut's value on at the last backward that tells, each with its line."""
+    backward = max((number for number, nodes in cut.into.items() if nodes), default=None)
+    if backward is None or not run.recording.snapshots:
+        return []
+    wanted = set(cut.into[backward])
+    nodes = (node for node in run.recording.snapshot(backward).nodes if node.id in wanted)
+    return sorted({op_at(node.op, node.source) for node in nodes})
 
 
 def spoken(call: str) -> str:

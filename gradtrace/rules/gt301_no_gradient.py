@@ -8,7 +8,7 @@ from typing import Any
 from gradtrace.model import Module, Parameter, Where
 from gradtrace.rules import reach
 from gradtrace.rules.base import Draft, Page, Rule
-from gradtrace.rules.cuts import Cut, find_cuts, remedy, spoken
+from gradtrace.rules.cuts import Cut, find_cuts, remedy, spoken, takers
 from gradtrace.rules.derivatives import drops_out
 from gradtrace.rules.run import Run
 from gradtrace.rules.withheld import Withholder, withheld
@@ -105,6 +105,7 @@ class NoGradient(Rule):
                 "reaches_loss": cut.reaches_loss,
                 "cut_calls": cut.count,
                 "made": run.names(sorted(cut.made)),
+                "taken_by": takers(run, cut),
                 "trained_parameters": sum(bool(run.ever_got[leaf]) for leaf in run.owners),
             },
         )

@@ -73,6 +73,7 @@ def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
             "steps": len(steps),
             "with_gradient": 0,
             "backwards": len(run.rows),
+            "never_sent_backward": bool(run.protocol.unfed(optimizer.id)[1:].all()),
             "held_by": [other.name for other in reach.other_holders(run, optimizer)],
         },
     )
@@ -81,9 +82,12 @@ def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
 def _why_never(run: Run, optimizer: Optimizer, steps: Steps) -> str:
     if bool((steps.has(StepFlag.CLEARED) & steps.has(StepFlag.FORWARD_SINCE_CLEAR))[1:].any()):
         return "it stands before backward()"
-    if run.protocol.unfed(optimizer.id)[1:].all() and run.ever_got[list(optimizer.parameters)].any():
-        return "no backward is called on what is computed for it; another loss gives its parameters gradients"
-    return "no backward gives its parameters a gradient"
+    if not run.protocol.unfed(optimizer.id)[1:].all():
+        return "no backward gives its parameters a gradient"
+    others = run.ever_got[list(optimizer.parameters)].any()
+    return "no backward is called on what is computed for it" + (
+        "; another loss gives its parameters gradients" * bool(others)
+    )
 
 
 def _repeated(run: Run, optimizer: Optimizer, steps: Steps, rows: Rows) -> Draft:

@@ -29,6 +29,11 @@ def at_line(source: Source | None, before: str = " at ") -> str:
     return f"{before}{PurePath(source.file).name}:{source.line}" if source else ""
 
 
+def op_at(op: str, source: Source | None) -> str:
+    """`MulBackward0 at model.py:41`."""
+    return f"{op}{at_line(source)}"
+
+
 def factor(value: float) -> str:
     """A ratio as a person writes it: `12`, `0.3`, `1e-08`."""
     if not math.isfinite(value):

@@ -15,7 +15,10 @@ CONSTANT = ("Round", "Sign", "Floor", "Ceil", "Trunc", "Heaviside", "FloorDiv")
 
 PRODUCTS = ("Mm", "Addmm", "Bmm", "Baddbmm", "Mul", "Convolution", "Linear", "Mv", "Dot", "Einsum")
 
-_KEEPS_ZERO = ("Sum", "Mean", "Div", "Mul", "Mm", "Bmm", "Neg", "Relu", "Tanh")
+_SPREADS = ("IndexBackward", "IndexSelect", "Gather", "IndexAdd", "ScatterAdd")
+"""Ops that pick rows, or add rows up into zeros: the messages of a graph network."""
+
+_KEEPS_ZERO = ("Sum", "Mean", "Div", "Mul", "Mm", "Bmm", "Neg", "Relu", "Tanh", *_SPREADS)
 """Ops that make zeros of zeros."""
 
 _HOPS = 24

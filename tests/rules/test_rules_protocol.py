@@ -151,6 +151,22 @@ def test_a_loss_whose_backward_is_missing_while_another_brings_gradients():
     assert "no backward is called on what is computed for it" in (finding.cause or "")
 
 
+@pytest.mark.parametrize(("flags", "code"), [(StepFlag.FORWARD, "GT403"), (StepFlag(0), "GT301")])
+def test_a_loss_that_is_not_sent_backward_is_no_matter_of_a_cut(flags: StepFlag, code: str):
+    """The targets of another loss are computed under no_grad, rightly: the actor's own loss is what lacks a
+    backward."""
+    recording = mlp()
+    actor = recording.layer("actor")
+    recording.optimizer(actor, "actor_optimizer")
+    for _ in range(6):
+        number = recording.backward(dict.fromkeys(range(6), 1.0))
+        recording.event("cut", number, call="no_grad", source=None, module="", parameters=[*actor], reaches_loss=True)
+        recording.step(0)
+        recording.step(1, flags=NO_GRAD | flags)
+    finding = only(recording, code)
+    assert set(finding.parameters) == {"actor.weight", "actor.bias"}
+
+
 def test_gradients_cleared_before_a_backward_that_brings_them_nothing():
     """Both steps stand at the end; the second clearing throws away what the first backward wrote."""
     recording = mlp()

@@ -39,6 +39,22 @@ def test_of_several_cuts_the_one_that_entered_the_loss_is_blamed():
     assert only(recording, "GT301").where.op == "argmax"
 
 
+@pytest.mark.parametrize(("line", "findings"), [(7, 1), (8, 2)])
+def test_the_zeros_of_a_product_with_a_cut_value_are_no_finding_of_their_own(line: int, findings: int):
+    """A hard gate that is closed: the gate is cut off, and what it multiplies gets zeros."""
+    recording = mlp()
+    recording.train(12, without(recording, 4, 5) | {0: 0.0})
+    tape = Tape()
+    loss = tape.op("MseLossBackward0", norm=1.0, shape=())
+    product = tape.op("MulBackward0", loss, norm=0.5, source=Source("model.py", line, "forward"))
+    taker = tape.op("MulBackward0", loss, norm=0.5, source=Source("model.py", 7, "forward")) if line != 7 else product
+    tape.leaf("layers.0.weight", tape.op("AddmmBackward0", product, norm=0.0, module="layers.0"), norm=0.0)
+    recording.graph(tape.snapshot(10))
+    source = {"file": "model.py", "line": 6, "function": "forward", "text": None}
+    recording.event("cut", 10, call="gt", source=source, module="", parameters=[4, 5], reaches_loss=True, into=[taker])
+    assert [finding.code for finding in found(recording)] == ["GT301", "GT302"][:findings]
+
+
 def test_a_cut_that_is_not_known_to_reach_the_loss_may_be_for_show():
     recording = mlp()
     recording.event("cut", call="item", source=line(5), module="", parameters=[0, 1], reaches_loss=False, count=3)
@@ -250,7 +266,7 @@ def test_alternatives_that_all_run_and_are_picked_afterwards(op: str, module: st
     assert (not zeros) == silent
 
 
-@pytest.mark.parametrize(("between", "findings"), [("SumBackward1", 1), ("AddBackward0", 2)])
+@pytest.mark.parametrize(("between", "findings"), [("SumBackward1", 1), ("IndexAddBackward0", 1), ("AddBackward0", 2)])
 def test_one_zero_factor_that_starves_two_ways_is_one_finding(between: str, findings: int):
     """The mask starves the layer before it; its result, all zero, starves the weight of the layer behind. A sum with
     something else would not be zero, and so its zeros have another reason."""
