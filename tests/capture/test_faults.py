@@ -133,6 +133,7 @@ OFF_COURSE = {
     ("Schedule", "walk_due"),
     ("Tracer", "_found_compiled"),
     ("Tracer", "_judge_late"),
+    ("BackwardWatch", "judge_late"),
     ("Tracer", "_say_capturing"),
     ("UnitWindow", "_found"),
     ("_Finder", "_came_in"),
