@@ -256,8 +256,9 @@ class StepFlag(IntFlag):
     """The gradients are still multiplied by a loss scale that nobody will divide out (clip events)."""
     AFTER_STEP = 64
     """Clip event: no backward since the last step."""
-    FORWARD_SINCE_CLEAR = 128
-    """A forward ran between the clearing and this step (the step stands before the backward)."""
+    FORWARD_SINCE_BACKWARD = 128
+    """A forward ran between the backward whose gradients were cleared and this step (the step stands before its own
+    backward)."""
     BY_HAND = 256
     """The program put another gradient in the place of the one that the last backward wrote."""
     FORWARD = 512

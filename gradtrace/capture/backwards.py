@@ -54,13 +54,9 @@ class BackwardWatch:
         self._reader = GradientReader(registry, output, clock)
         self._nonfinite = NonfiniteWatch(lens, sites, output)
         self._graphs = GraphWatch(options, registry, sites, lens, output)
-        self._urgent = False
+        self.urgent = False
+        """Whether a value that is not finite was seen for the first time; for who acts on it to reset."""
         output.followers.append(StarvationWatch(self._graphs.schedule.trigger))
-
-    def take_urgent(self) -> bool:
-        """Whether a value that is not finite was seen first since this was last asked."""
-        urgent, self._urgent = self._urgent, False
-        return urgent
 
     def finish_units(self) -> None:
         """The trace ends: report on units over the window that is open."""
@@ -214,7 +210,7 @@ class BackwardWatch:
         if bad:
             running.flags |= BackwardFlag.NONFINITE
         if self._nonfinite.after_backward(bad=bad or loss_is_bad):
-            self._urgent = True
+            self.urgent = True
             if not self._nonfinite.explained:
                 self._graphs.schedule.trigger(urgent=True)
 

@@ -52,7 +52,12 @@ class GradientLedger:
         """How the last step or `zero_grad` left each `.grad`; None where that was not looked at."""
         self._written: tuple[int, int] | None = None
         """One parameter that the last backward gave a gradient, and the identity of its `.grad`."""
-        self._cleared_at: dict[int, int] = {}
+        self._over_at = 0
+        """Number that the next node had when the last backward was over."""
+        self._forward = 0
+        """How many nodes were made for it."""
+        self._lost_at: dict[int, int] = {}
+        """`_over_at` as it was when a gradient that no step had used was cleared."""
         self._stepped_at = 0
         self._as_written: dict[int, tuple[int, int]] = {}
         """How the last backward left the `.grad` of the leaves watched for moves."""
@@ -72,6 +77,7 @@ class GradientLedger:
     def before_backward(self, tensors: Sequence[Tensor | None]) -> list[int]:
         """`leftovers`, once gradients that the program cleared and weights that it moved by hand are noticed."""
         found = self.leftovers(tensors)
+        self._forward = private.sequence_nr() - self._over_at
         if self.fresh:
             self.notice_cleared(tensors)
         if self.stale:
@@ -89,6 +95,7 @@ class GradientLedger:
     def wrote(self, numbers: Sequence[int], leftovers: Sequence[int], tensors: Sequence[Tensor | None]) -> None:
         """After a backward that wrote gradients of `numbers`, of all leaves `tensors`."""
         self.fresh.update(numbers)
+        self._over_at = private.sequence_nr()
         if len(numbers):
             self._written = (numbers[0], _state(tensors[numbers[0]])[0])
         self._tell_moved(numbers)
@@ -142,10 +149,7 @@ class GradientLedger:
         self.cleared |= lost
         self.fresh -= lost
         self._settle(gone)
-        if lost:
-            now = private.sequence_nr()
-            for number in lost:
-                self._cleared_at[number] = now
+        self._lost_at.update(dict.fromkeys(lost, self._over_at))
         for number in gone & self._left.keys():
             del self._left[number]
 
@@ -181,9 +185,15 @@ class GradientLedger:
         lost = owned & self.cleared
         if lost and not is_fresh:
             facts.append(StepFlag.CLEARED)
-            if private.sequence_nr() > max(self._cleared_at.get(number, 0) for number in lost):
-                facts.append(StepFlag.FORWARD_SINCE_CLEAR)
+            if self._is_forward_since(max(self._lost_at.get(number, 0) for number in lost)):
+                facts.append(StepFlag.FORWARD_SINCE_BACKWARD)
         return facts
+
+    def _is_forward_since(self, sequence: int) -> bool:
+        """Whether so much was computed since that it is a forward: half of what the last one was. A softmax for a
+        progress bar is none."""
+        made = private.sequence_nr() - sequence
+        return made > 0 and 2 * made >= self._forward
 
     def has_forward(self) -> bool:
         """Whether the program computed something with a graph since the last step."""

@@ -167,7 +167,8 @@ class Tracer:
                 self._guarded(self._backwards.finish, running, result, args, sys._getframe(1))
                 del running
             if self.active and not self._underway:
-                self._on_due(self._backwards.take_urgent())
+                urgent, self._backwards.urgent = self._backwards.urgent, False
+                self._on_due(urgent)
             return result
 
         return run

@@ -80,7 +80,7 @@ def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
 
 
 def _why_never(run: Run, optimizer: Optimizer, steps: Steps) -> str:
-    if bool((steps.has(StepFlag.CLEARED) & steps.has(StepFlag.FORWARD_SINCE_CLEAR))[1:].any()):
+    if bool((steps.has(StepFlag.CLEARED) & steps.has(StepFlag.FORWARD_SINCE_BACKWARD))[1:].any()):
         return "it stands before backward()"
     if not run.protocol.unfed(optimizer.id)[1:].all():
         return "no backward gives its parameters a gradient"

@@ -98,7 +98,7 @@ class Protocol:
         what was computed for it, the clearing threw away what nobody meant to use."""
         steps = self.steps(optimizer)
         nothing = steps.has(StepFlag.CLEARED) & ~steps.has(StepFlag.FRESH) & ~self.unfed(optimizer)
-        last = ~steps.has(StepFlag.FORWARD_SINCE_CLEAR)
+        last = ~steps.has(StepFlag.FORWARD_SINCE_BACKWARD)
         return nothing & (last | self._fed_since_clearing(steps.rows, optimizer))
 
     def _fed_since_clearing(self, rows: Rows, optimizer: int) -> Mask:

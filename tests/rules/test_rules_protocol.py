@@ -58,7 +58,7 @@ def test_a_step_before_backward_says_so():
     recording = mlp()
     for step in range(5):
         recording.zero_grad()
-        recording.step(flags=NO_GRAD | CLEARED | StepFlag.FORWARD_SINCE_CLEAR if step else NO_GRAD)
+        recording.step(flags=NO_GRAD | CLEARED | StepFlag.FORWARD_SINCE_BACKWARD if step else NO_GRAD)
         recording.backward()
     assert "before backward()" in only(recording, "GT403").message
 
@@ -177,7 +177,7 @@ def test_gradients_cleared_before_a_backward_that_brings_them_nothing():
         recording.zero_grad(0, site=CLIP_LINE)
         recording.backward(dict.fromkeys(range(6), 1.0))
         recording.step(0)
-        recording.step(critic, flags=NO_GRAD | CLEARED | StepFlag.FORWARD_SINCE_CLEAR)
+        recording.step(critic, flags=NO_GRAD | CLEARED | StepFlag.FORWARD_SINCE_BACKWARD)
     finding = only(recording, "GT404")
     assert finding.where.optimizer == "critic_optimizer"
     assert finding.where.source == Source("train.py", 10 * ZERO_LINE, "train")
