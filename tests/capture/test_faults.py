@@ -117,6 +117,7 @@ OFF_COURSE = {
     ("Lens", "found_compiled"),
     ("LoopWatch", "_clipping_value"),
     ("LoopWatch", "_module_cleared"),
+    ("GradientLedger", "_is_forward_since"),
     ("GradientLedger", "_is_uncleared"),
     ("StepWatch", "_overwritten_at"),
     ("GraphWatch", "must_look_first"),
