@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 SCHEMA_VERSION = 1
-"""Version of the trace file's layout and of the findings' JSON."""
+"""Version of the trace file's layout."""
 
 ABSENT = -1.0
 """Stored in the `norm` statistic where a parameter got no gradient in a backward (a norm is never negative)."""

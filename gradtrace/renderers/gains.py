@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable
 
-from gradtrace.model import Edge, Snapshot
+from gradtrace.model import Snapshot
 
 _LEAVES = ("parameter", "input")
 
@@ -16,19 +17,24 @@ def module_gains(snapshot: Snapshot, names: Iterable[str]) -> dict[str, float]:
     A module is all nodes of that name or below it. Modules at which the gradient ends, or that it does not reach, are
     left out.
     """
-    modules = {node.id: node.module or "" for node in snapshot.nodes}
+    names = list(names)
+    wanted = set(names)
+    around = {path: _names_of(path) & wanted for path in {node.module or "" for node in snapshot.nodes}}
+    inside = {node.id: around[node.module or ""] for node in snapshot.nodes}
     leaves = {node.id for node in snapshot.nodes if node.kind in _LEAVES}
-    edges = [edge for edge in snapshot.edges if edge.grad_norm is not None and edge.target not in leaves]
-    gains = {}
-    for name in names:
-        inside = {node for node, module in modules.items() if module == name or module.startswith(f"{name}.")}
-        reached = _norm(edge for edge in edges if edge.target in inside and edge.source not in inside)
-        left = _norm(edge for edge in edges if edge.source in inside and edge.target not in inside)
-        if reached and left is not None:
-            gains[name] = left / reached
-    return gains
+    reached: defaultdict[str, list[float]] = defaultdict(list)
+    left: defaultdict[str, list[float]] = defaultdict(list)
+    for edge in snapshot.edges:
+        if edge.grad_norm is not None and edge.target not in leaves:
+            for name in inside[edge.target] - inside[edge.source]:
+                reached[name].append(edge.grad_norm)
+            for name in inside[edge.source] - inside[edge.target]:
+                left[name].append(edge.grad_norm)
+    entered = {name: math.hypot(*reached[name]) for name in names}
+    return {name: math.hypot(*left[name]) / entered[name] for name in names if entered[name] and name in left}
 
 
-def _norm(edges: Iterable[Edge]) -> float | None:
-    norms = [edge.grad_norm for edge in edges if edge.grad_norm is not None]
-    return math.hypot(*norms) if norms else None
+def _names_of(module: str) -> set[str]:
+    """The module's own name and those of all around it but the root, whose own nodes are its only part here."""
+    parts = module.split(".")
+    return {".".join(parts[:end]) for end in range(1, len(parts) + 1)}

@@ -65,14 +65,15 @@ def layer_table(
     ratios = _ratios(recording, rows)
     gains = _gains(recording, list(groups), rows)
     dead, units = _last_sample(recording, "dead_units", rows), _last_sample(recording, "units", rows)
-    layers = []
+    types = {module.name: module.type for module in recording.modules}
+    parameters, layers = recording.parameters, []
     for name, ids in groups.items():
         history = _group_norm(norms[:, list(ids)])
-        members = [recording.parameters[i] for i in ids]
+        members = [parameters[i] for i in ids]
         layers.append(
             Layer(
                 name=name,
-                type=_type(recording, name, members),
+                type=_type(types, name, members),
                 parameters=len(members),
                 elements=sum(member.numel for member in members),
                 state=_state(members, history),
@@ -189,8 +190,7 @@ def _state(members: Sequence[Parameter], history: Floats) -> str:
     return "ok" if last > 0 else "zero"
 
 
-def _type(recording: Recording, name: str, members: Sequence[Parameter]) -> str | None:
-    types = {module.name: module.type for module in recording.modules}
+def _type(types: Mapping[str, str], name: str, members: Sequence[Parameter]) -> str | None:
     if len(members) == 1 and members[0].name == name:
         return members[0].dtype
     return types.get(name) or (members[0].module_type if all(member.module == name for member in members) else None)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from gradtrace.model import SCHEMA_VERSION
 from gradtrace.renderers.findings import Verdict
 from gradtrace.renderers.jsonable import dumps
+
+SCHEMA = 1
+"""Version of this document; that of the trace file goes its own way."""
 
 
 def render(verdicts: Sequence[Verdict]) -> str:
@@ -19,7 +21,7 @@ def render(verdicts: Sequence[Verdict]) -> str:
 def to_dict(verdict: Verdict) -> dict[str, Any]:
     """One verdict as JSON-ready data."""
     return {
-        "schema": SCHEMA_VERSION,
+        "schema": SCHEMA,
         "trace": verdict.trace,
         "backwards": verdict.backwards,
         "findings": [finding.to_dict() for finding in verdict.findings],
