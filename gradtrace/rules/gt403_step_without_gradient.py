@@ -51,7 +51,7 @@ class StepWithoutGradient(Rule):
             if repeated.sum() >= limits.steps and repeated.mean() >= limits.repeated_share:
                 yield _repeated(run, optimizer, steps, np.flatnonzero(repeated))
                 continue
-            unfed = idle & run.protocol.unfed(optimizer.id)
+            unfed = idle & (np.diff(steps.backward, prepend=-1) == 0) & steps.has(StepFlag.FORWARD)
             if unfed.sum() >= limits.steps and unfed.mean() >= limits.unfed_share:
                 yield _unfed(run, optimizer, steps, np.flatnonzero(unfed))
 

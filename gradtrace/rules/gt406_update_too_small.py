@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,9 @@ _LASTING = 0.5
 _ALIVE = 0.1
 """Share of its first norm that the gradient must have kept: where it has fallen too, training has converged."""
 
+_RECENT = 512
+"""Backwards of which zeros are looked at."""
+
 
 class UpdateTooSmall(Rule):
     code = "GT406"
@@ -26,7 +30,7 @@ class UpdateTooSmall(Rule):
         meaning="Every update changes the weights by less than a millionth of their norm: the model stays where it is.",
         recognised="|update| / |weights| < 1e-6 over all matrices of every group of an optimizer, or of groups whose "
         "updates are a thousand times below those of all others, for at least 20 steps and half of the run up to its "
-        "end, while the gradient has not faded.",
+        "end, while the gradient has not faded. Where a gradient reaches some rows alone, the weights are those rows.",
         matters="A million such steps change a weight by its own size; in half precision they round to nothing at all.",
         example="optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)\ntrain(model, optimizer)",
         fix="Raise the learning rate until |update| / |weights| is about 1e-3; check that the scheduler steps"
@@ -37,7 +41,7 @@ class UpdateTooSmall(Rule):
 
     def check(self, run: Run) -> Iterable[Draft]:
         for optimizer in run.optimizers:
-            groups = group_updates(run, optimizer)
+            groups = [_reached(run, group) for group in group_updates(run, optimizer)]
             phases = [_small_phase(run, group) for group in groups]
             still = [group for group, step in zip(groups, phases, strict=True) if step is not None]
             others = [group for group, step in zip(groups, phases, strict=True) if step is None]
@@ -55,6 +59,25 @@ def _are_left_behind(run: Run, still: list[GroupUpdates], others: list[GroupUpda
     return min(slowest) > 0 and min(_typical(group, step) for group in others) > run.thresholds.update.gap * max(
         slowest
     )
+
+
+def _reached(run: Run, group: GroupUpdates) -> GroupUpdates:
+    """The group with its updates beside what its gradients reach of the weights: of a table that is looked up, a few
+    rows a step."""
+    share = min(_share_reached(run, leaf) for leaf in group.matrices)
+    return replace(group, ratio=group.ratio / np.sqrt(share))
+
+
+def _share_reached(run: Run, leaf: int) -> float:
+    """Share of a matrix's gradient that is not zero; at least one row of a table whose gradient holds no zeros, as a
+    sparse one does."""
+    module = run.modules.get(run.leaves[leaf].module or "")
+    zeros = run.recording.statistic("zeros", -_RECENT)[:, leaf]
+    known = zeros[np.isfinite(zeros)]
+    share = 1 - float(np.median(known)) if len(known) else 1.0
+    if share == 1 and module is not None and module.type.startswith("Embedding"):
+        return 1 / max(run.leaves[leaf].shape[0], 1)
+    return share or 1.0
 
 
 def _typical(group: GroupUpdates, step: int) -> float:

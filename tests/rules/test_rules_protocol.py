@@ -252,6 +252,31 @@ def test_a_parameter_group_that_is_left_far_behind_the_others(ratios: tuple[floa
     assert [name for finding in findings for name in finding.parameters] == still
 
 
+@pytest.mark.parametrize(
+    ("kind", "zeros", "update", "alarm"),
+    [
+        ("Linear", 0.1, 1e-7, 1),
+        ("Linear", 0.999, 1e-7, 0),
+        ("Linear", 0.999, 1e-9, 1),
+        ("Linear", 1.0, 1e-9, 1),
+        ("EmbeddingBag", 0.0, 1e-7, 0),
+    ],
+)
+def test_updates_of_a_table_are_judged_by_the_rows_that_they_reach(kind: str, zeros: float, update: float, alarm: int):
+    recording = Synthetic()
+    recording.module("", "Net")
+    head = recording.layer("head")
+    recording.module("table", kind)
+    table = recording.parameter("table.weight", (1000, 16))
+    recording.zeros[table] = zeros
+    recording.optimizer([*head, table], groups=(head, (table,)))
+    recording.train(40)
+    for step in range(1, 41):
+        recording.sample("weight_norm", step, dict.fromkeys(range(3), 1.0))
+        recording.sample("update_norm", step, {0: 1e-3, 1: 1e-3, table: update})
+    assert len(found(recording, "GT406")) == alarm
+
+
 @pytest.mark.parametrize(("tolerance", "named"), [(10.0, True), (1e-7, False)])
 def test_gradients_within_the_tolerance_of_lbfgs(tolerance: float, named: bool):
     recording = Synthetic()
