@@ -19,6 +19,7 @@ from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import NoReturn
 
+from gradtrace.cli.tracebacks import without_tracer
 from gradtrace.errors import GradtraceError
 
 
@@ -179,8 +180,9 @@ def _failure(error: BaseException) -> Outcome:
     while _is_own_frame(trace):
         trace = trace.tb_next if trace else None
     error.__traceback__ = trace
+    without_tracer(error)
     sys.stdout.flush()
-    sys.excepthook(type(error), error, trace)
+    sys.excepthook(type(error), error, error.__traceback__)
     text = f"{type(error).__name__}: {error}"
     return Outcome(1, exception=text, interrupted=isinstance(error, KeyboardInterrupt))
 

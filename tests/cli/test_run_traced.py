@@ -109,6 +109,44 @@ def test_what_was_recorded_outlives_the_program(train, tmp_path, sent, code):
     assert trace.recording().closed == (sent == signal.SIGINT)
 
 
+RAISING = """
+import torch
+weight = torch.ones(2, 3, requires_grad=True)
+
+def forward(x):
+    return torch.mm(x, weight)
+
+def train(x):
+    try:
+        forward(x).sum().backward()
+    except RuntimeError as error:
+        raise ValueError("no step") from error
+
+x = torch.ones(4, 2)
+train(x)
+try:
+    forward(x).detach().sum().backward()
+except RuntimeError:
+    train(x.T)
+"""
+
+
+def test_tracebacks_are_those_of_plain_python(tmp_path, gradtrace_process):
+    (tmp_path / "raising.py").write_text(RAISING)
+    plain = subprocess.run([sys.executable, "raising.py"], cwd=tmp_path, capture_output=True, text=True)
+    traced = gradtrace_process("run", "-q", "--on-finding", "ignore", "raising.py")
+    notes = [line for line in traced.stderr.splitlines() if line.startswith("gradtrace: ")]
+    assert len(notes) == 1  # on the detached loss
+    assert [line for line in traced.stderr.splitlines() if line not in notes] == plain.stderr.splitlines()
+
+
+def test_an_error_of_gradtrace_keeps_its_frames(tmp_path, gradtrace_process):
+    (tmp_path / "wrong.py").write_text("import torch, gradtrace\ngradtrace.graph(torch.ones(1))\n")
+    done = gradtrace_process("run", "-q", "wrong.py")
+    assert done.returncode == 1
+    assert "oneshot.py" in done.stderr
+
+
 def test_options_reach_the_tracer(train, tmp_path):
     options = ["-o", "deep/er.gradtrace", "--every", "3", "--graph", "off", "--no-source", "--select", "GT2"]
     assert train("cut", options=options).stderr.splitlines()[-1] == "gradtrace: next: gradtrace show deep/er.gradtrace"
