@@ -90,7 +90,8 @@ def is_conditional(run: Run, module: str) -> bool:
 def _are_stages(run: Run, modules: list[str]) -> bool:
     """Whether modules of one container are no alternatives but stages: each called as often as the others, and what one
     computes goes into the next."""
-    if len(modules) < 2 or len({run.modules[name].calls for name in modules}) > 1 or not run.flows.structures:
+    calls = {run.modules[name].calls for name in modules if name in run.modules}
+    if len(modules) < 2 or len(calls) > 1 or calls == {0} or not run.flows.structures:  # a container is never called
         return False
     _, layout = run.flows.structures[-1]
     inside = {name: _nodes_of(layout, name) for name in modules}

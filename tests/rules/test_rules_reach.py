@@ -164,6 +164,25 @@ def test_an_uncalled_stage_behind_others_that_are_always_called(chained: bool, c
     assert found(recording, "GT301")[0].where.module == "stages.2"
 
 
+def test_an_uncalled_list_of_stages_among_lists_is_a_note():
+    """Lists are never called themselves, so nothing tells whether theirs are called every time."""
+    recording = Synthetic()
+    recording.module("", "Net")
+    for name in ("stages", "stages.0", "stages.1", "stages.2"):
+        recording.module(name, "ModuleList", calls=0, backward_calls=0)
+    used = [*recording.layer("stages.0.0", calls=8), *recording.layer("stages.1.0", calls=5)]
+    unused = recording.layer("stages.2.0", calls=0)
+    recording.optimizer([*used, *unused])
+    recording.train(8, without(recording, *unused))
+    tape = Tape()
+    second = tape.op("AddmmBackward0", tape.op("MseLossBackward0", shape=()), module="stages.1.0")
+    first = tape.op("AddmmBackward0", second, module="stages.0.0")
+    tape.leaf("stages.1.0.weight", second)
+    tape.leaf("stages.0.0.weight", first)
+    recording.graph(tape.snapshot(1))
+    assert not alarms(recording)
+
+
 def test_a_module_under_no_grad():
     recording = Synthetic()
     recording.module("", "Net")
