@@ -58,7 +58,8 @@ class StepWithoutGradient(Rule):
 
 def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
     source = run.source(steps.site)
-    why = _why_never(run, optimizer, steps)
+    early = bool((steps.has(StepFlag.CLEARED) & steps.has(StepFlag.FORWARD_SINCE_BACKWARD))[1:].any())
+    why = "it stands before backward()" if early else _why_never(run, optimizer, steps)
     return Draft(
         severity="error",
         message=f"{optimizer.name}.step(){at_line(source)} never has a gradient to use, in {len(steps):,} steps: {why}",
@@ -72,6 +73,7 @@ def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
         evidence={
             "steps": len(steps),
             "with_gradient": 0,
+            "before_backward": early,
             "backwards": len(run.rows),
             "never_sent_backward": bool(run.protocol.unfed(optimizer.id)[1:].all()),
             "held_by": [other.name for other in reach.other_holders(run, optimizer)],
@@ -80,8 +82,6 @@ def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
 
 
 def _why_never(run: Run, optimizer: Optimizer, steps: Steps) -> str:
-    if bool((steps.has(StepFlag.CLEARED) & steps.has(StepFlag.FORWARD_SINCE_BACKWARD))[1:].any()):
-        return "it stands before backward()"
     if not run.protocol.unfed(optimizer.id)[1:].all():
         return "no backward gives its parameters a gradient"
     others = run.ever_got[list(optimizer.parameters)].any()

@@ -62,11 +62,13 @@ def _idle(run: Run, rows: Rows, total: int) -> Draft:
         run, rows, total,
         what="after step(), when they are already used" if after else "before backward() has made them",
         cause="the clip call stands after step()" if after else "the clip call stands before backward()",
-        fix="clip between backward() and step()",
+        fix="clip between backward() and step()", before_backward=not after,
     )  # fmt: skip
 
 
-def _draft(run: Run, rows: Rows, total: int, *, what: str, cause: str, fix: str) -> Draft:
+def _draft(
+    run: Run, rows: Rows, total: int, *, what: str, cause: str, fix: str, before_backward: bool = False
+) -> Draft:
     records = run.protocol.records
     source = run.source(int(records["site"][rows[0]]))
     call = "clip_grad_norm_" if records["kind"][rows[0]] == LoopKind.CLIP_NORM else "clip_grad_value_"
@@ -79,5 +81,10 @@ def _draft(run: Run, rows: Rows, total: int, *, what: str, cause: str, fix: str)
         first=int(records["backward"][rows[0]]) or None,
         last=int(records["backward"][rows[-1]]) or None,
         count=len(rows),
-        evidence={"calls": total, "misplaced": len(rows), "limit": float(records["limit"][rows[-1]])},
+        evidence={
+            "calls": total,
+            "misplaced": len(rows),
+            "limit": float(records["limit"][rows[-1]]),
+            "before_backward": before_backward,
+        },
     )

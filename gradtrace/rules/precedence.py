@@ -55,6 +55,16 @@ def _same_optimizer(cause: Finding, effect: Finding) -> bool:
     return cause.where.optimizer is not None and cause.where.optimizer == effect.where.optimizer
 
 
+def _moves_nothing(cause: Finding, effect: Finding) -> bool:
+    """No step of these parameters has ever had a gradient, so that a factor of zero beside them stays zero."""
+    return cause.severity == "error" and _shares_parameters(cause, effect)
+
+
+def _all_before_backward(cause: Finding, effect: Finding) -> bool:
+    """The backward is last of all: where it is moved up, both are in order."""
+    return bool(cause.evidence.get("before_backward") and effect.evidence.get("before_backward"))
+
+
 def _of_its_optimizers(cause: Finding, effect: Finding) -> bool:
     return effect.where.optimizer in cause.evidence.get("optimizers", ())
 
@@ -179,7 +189,10 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT403", ("GT301",), _is_no_cut),
     Explanation("GT403", ("GT301",), _is_never_sent_backward),
     Explanation("GT403", ("GT406", "GT409"), _same_optimizer),
+    Explanation("GT403", ("GT302",), _moves_nothing),
+    Explanation("GT403", ("GT410",), _all_before_backward),
     Explanation("GT404", ("GT403", "GT406"), _same_optimizer),
+    Explanation("GT404", ("GT302",), _moves_nothing),
     Explanation("GT404", ("GT301",), _is_no_cut),
     Explanation("GT401", ("GT102",), _after_steps),
     Explanation("GT401", ("GT407",), _always),  # from the second step on no update shows the learning rate alone

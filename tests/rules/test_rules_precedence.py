@@ -118,3 +118,19 @@ def test_a_spike_of_parameters_that_starve_is_no_finding_of_its_own():
     starved = finding("GT101", "warning", parameters=("a", "c"))
     assert settled(starved, finding("GT103", "warning", first=9, parameters=("a",))) == {"GT101": ["GT103"]}
     assert len(settled(starved, finding("GT103", "warning", first=9, parameters=("a", "b")))) == 2
+
+
+@pytest.mark.parametrize("code", ["GT403", "GT404"])
+def test_what_no_step_moves_stays_beside_its_zero_factor(code):
+    zero = finding("GT302", parameters=("block.conv.weight",))
+    assert settled(finding(code, parameters=("block.conv.weight", "block.bn.weight")), zero) == {code: ["GT302"]}
+    assert settled(finding(code, parameters=("head.weight",)), zero) == {code: [], "GT302": []}
+    twice = finding(code, "warning", parameters=("block.conv.weight",))
+    assert settled(twice, zero) == {code: [], "GT302": []}, "a step that is taken twice moves the weights"
+
+
+def test_a_backward_that_comes_last_is_said_once():
+    step = finding("GT403", evidence={"before_backward": True})
+    clip = finding("GT410", "warning", evidence={"before_backward": True})
+    assert settled(step, clip) == {"GT403": ["GT410"]}
+    assert settled(step, finding("GT410", "warning", evidence={"before_backward": False})) == {"GT403": [], "GT410": []}
