@@ -55,6 +55,11 @@ def _same_optimizer(cause: Finding, effect: Finding) -> bool:
     return cause.where.optimizer is not None and cause.where.optimizer == effect.where.optimizer
 
 
+def _uses_what_was_left(cause: Finding, effect: Finding) -> bool:
+    """A step without a backward finds what nobody cleared; were it cleared, it would find nothing and do nothing."""
+    return effect.severity == "warning" and _same_optimizer(cause, effect)
+
+
 def _moves_nothing(cause: Finding, effect: Finding) -> bool:
     """No step of these parameters has ever had a gradient, so that a factor of zero beside them stays zero."""
     return cause.severity == "error" and _shares_parameters(cause, effect)
@@ -195,6 +200,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT404", ("GT302",), _moves_nothing),
     Explanation("GT404", ("GT301",), _is_no_cut),
     Explanation("GT401", ("GT102",), _after_steps),
+    Explanation("GT401", ("GT403",), _uses_what_was_left),
     Explanation("GT401", ("GT407",), _always),  # from the second step on no update shows the learning rate alone
     Explanation("GT401", ("GT103", "GT105", "GT107"), _not_before),
     Explanation("GT407", ("GT102",), _after_steps),

@@ -134,3 +134,10 @@ def test_a_backward_that_comes_last_is_said_once():
     clip = finding("GT410", "warning", evidence={"before_backward": True})
     assert settled(step, clip) == {"GT403": ["GT410"]}
     assert settled(step, finding("GT410", "warning", evidence={"before_backward": False})) == {"GT403": [], "GT410": []}
+
+
+def test_a_step_that_uses_what_nobody_cleared_is_part_of_that():
+    where = Where(optimizer="optimizer")
+    again = finding("GT403", "warning", where=where)
+    assert settled(finding("GT401", where=where), again) == {"GT401": ["GT403"]}
+    assert settled(finding("GT401", where=Where(optimizer="critic")), again) == {"GT401": [], "GT403": []}
