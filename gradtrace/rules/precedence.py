@@ -102,6 +102,12 @@ def _after_steps(cause: Finding, effect: Finding) -> bool:
     return not effect.evidence.get("by_depth") and _not_before(cause, effect)
 
 
+def _along_training(cause: Finding, effect: Finding) -> bool:
+    """Where each step makes the next gradient larger, large updates are what comes of it: a smaller learning rate may
+    only make it slower."""
+    return not cause.evidence.get("by_depth")
+
+
 def _same_op(cause: Finding, effect: Finding) -> bool:
     """Both blame one op: the zeros are those of its dead units."""
     same = (cause.where.op, cause.where.source) == (effect.where.op, effect.where.source)
@@ -203,9 +209,9 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT401", ("GT403",), _uses_what_was_left),
     Explanation("GT401", ("GT407",), _always),  # from the second step on no update shows the learning rate alone
     Explanation("GT401", ("GT103", "GT105", "GT107"), _not_before),
-    Explanation("GT407", ("GT102",), _after_steps),
     Explanation("GT407", ("GT103", "GT105", "GT107", "GT101", "GT302", *_BIRTHS), _strictly_after),
     Explanation("GT407", ("GT406",), _covers_parameters),  # beside weights that it blew up any update is small
+    Explanation("GT102", ("GT407",), _along_training),
     Explanation("GT102", (*_BIRTHS, "GT103", "GT105", "GT407"), _strictly_after),
     Explanation("GT106", ("GT406",), _always),
     Explanation("GT106", ("GT202",), _is_overflow_of_a_cast),
