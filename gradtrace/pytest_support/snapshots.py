@@ -60,13 +60,13 @@ class GradientSnapshots:
 
 
 def _measure(model: nn.Module, loss: Tensor) -> dict[str, Any]:
-    from gradtrace.testing.measure import measure_gradients
+    from gradtrace.testing.measure import measure_gradients, norm
 
     parameters = {name: value for name, value in model.named_parameters() if value.requires_grad}
     found, snapshot = measure_gradients(model, loss, list(parameters.values()))
     ops = Counter(node.op for node in snapshot.nodes if node.op)
     norms = {
-        name: None if gradient is None else float(f"{float(gradient.detach().double().norm()):.8g}")
+        name: None if gradient is None else float(f"{norm(gradient):.8g}")
         for name, gradient in zip(parameters, found, strict=True)
     }
     return {"ops": dict(sorted(ops.items())), "norms": norms}

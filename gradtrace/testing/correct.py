@@ -34,9 +34,11 @@ def assert_gradient_correct(
     """
     __tracebackhide__ = True
     arguments = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    judged = [number for number, value in enumerate(arguments) if value.requires_grad]
+    judged = [number for number, value in enumerate(arguments) if value.requires_grad and value.numel()]
     if not judged or any(arguments[number].dtype != torch.float64 for number in judged):
-        raise ValueError("assert_gradient_correct needs at least one input with requires_grad, and those in float64")
+        raise ValueError(
+            "assert_gradient_correct needs at least one input with requires_grad and elements, and those in float64"
+        )
     value = _Scalar(function, arguments)
     result = value()
     gradients: Sequence[Tensor | None] = torch.autograd.grad(
@@ -69,12 +71,12 @@ class _Scalar:
     def differences(self, number: int, eps: float) -> Tensor:
         """The central difference for every element of one argument."""
         shifted = list(self._arguments)
-        numeric = torch.empty_like(self._arguments[number])
+        numeric = torch.empty_like(self._arguments[number], memory_format=torch.contiguous_format)
         scalar = _Scalar(self._function, shifted)
         for index in range(numeric.numel()):
             values = []
             for shift in (eps, -eps):
-                moved = self._arguments[number].detach().clone()
+                moved = self._arguments[number].detach().clone(memory_format=torch.contiguous_format)
                 moved.view(-1)[index] += shift
                 shifted[number] = moved.requires_grad_()
                 values.append(float(scalar().detach()))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gradtrace.rules.wording import listed
+from gradtrace.testing.measure import in_full, norm
 
 
 def assert_gradients_match(
@@ -42,15 +43,14 @@ def _equal(one: Tensor | None, other: Tensor | None, rtol: float, atol: float) -
         return one is other
     if one.shape != other.shape:
         return False
-    return bool(_distance(one, other) <= atol + rtol * _norm(other))
+    return bool(_distance(one, other) <= atol + rtol * norm(other))
 
 
 def _distance(one: Tensor, other: Tensor) -> float:
-    return _norm(one.double() - other.to(one.device).double())
-
-
-def _norm(value: Tensor) -> float:
-    return float(torch.linalg.vector_norm(value.double()))
+    left, right = in_full(one), in_full(other.to(one.device))
+    if left.is_sparse != right.is_sparse:
+        left, right = left.to_dense(), right.to_dense()
+    return norm(left - right)
 
 
 def _parting(parted: Sequence[str], own: Mapping[str, Tensor | None], other: Mapping[str, Tensor | None]) -> str:
@@ -70,5 +70,5 @@ def _difference(one: Tensor | None, other: Tensor | None) -> str:
         return "it got no gradient" if one is None else "the reference got no gradient"
     if one.shape != other.shape:
         return f"shape {tuple(one.shape)} against {tuple(other.shape)}"
-    relative = _distance(one, other) / max(_norm(other), torch.finfo(torch.float64).tiny)
-    return f"norm {_norm(one):.6g} against {_norm(other):.6g}, relative difference {relative:.2g}"
+    relative = _distance(one, other) / max(norm(other), torch.finfo(torch.float64).tiny)
+    return f"norm {norm(one):.6g} against {norm(other):.6g}, relative difference {relative:.2g}"

@@ -22,3 +22,14 @@ def measure_gradients(
     with gradtrace.trace(model, graph="all", on_finding="ignore", select=["GT301"]) as trace:
         found = torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
     return found, trace.recording().snapshot(-1)
+
+
+def in_full(value: Tensor) -> Tensor:
+    """The value in double precision, complex numbers as such."""
+    return value.detach().to(torch.complex128 if value.is_complex() else torch.float64)
+
+
+def norm(value: Tensor) -> float:
+    """The L2 norm of a gradient, dense or sparse."""
+    stored = value.coalesce().values() if value.is_sparse else value
+    return float(torch.linalg.vector_norm(in_full(stored)))

@@ -143,3 +143,32 @@ def test_correct_catches_a_missing_gradient():
 def test_correct_refuses_what_it_cannot_judge(value):
     with pytest.raises(ValueError, match="float64"):
         assert_gradient_correct(torch.sum, value)
+
+
+def test_inputs_of_any_layout_are_judged():
+    transposed = torch.rand(3, 4, dtype=torch.float64).T.requires_grad_()
+    none = torch.zeros(0, dtype=torch.float64, requires_grad=True)
+    assert_gradient_correct(lambda x, y: (x**3).sum() + y.sum(), [transposed, none])
+    with pytest.raises(ValueError, match="with requires_grad and elements"):
+        assert_gradient_correct(torch.sum, none)
+
+
+def test_sparse_gradients_are_compared_with_sparse_and_dense_ones():
+    models = [nn.Embedding(5, 3, sparse=sparse) for sparse in (True, True, False)]
+    for model in models:
+        model.load_state_dict(models[0].state_dict())
+        model(torch.tensor([1, 1, 2])).pow(2).sum().backward()
+    assert_gradients_match(models[0], models[1])
+    assert_gradients_match(models[0], models[2])
+    models[2].weight.grad *= 2
+    with pytest.raises(AssertionError, match="gradients part at weight: norm"):
+        assert_gradients_match(models[2], models[0])
+
+
+def test_imaginary_parts_of_gradients_count():
+    gradient = torch.tensor([1 + 2j, 3 - 1j])
+    model = nn.ParameterDict({"w": nn.Parameter(torch.zeros(2, dtype=torch.complex64))})
+    model["w"].grad = gradient.clone()
+    assert_gradients_match(model, {"w": gradient})
+    with pytest.raises(AssertionError, match="gradients part at w"):
+        assert_gradients_match(model, {"w": gradient.conj()})
