@@ -446,6 +446,17 @@ def test_parts_of_one_model_that_take_turns_are_one_series():
     assert only(recording, "GT103").first_backward == 71
 
 
+def test_derivatives_by_inputs_are_no_history_of_the_weights():
+    """An energy's forces are taken by the positions, now and then recorded, on the line that sends the loss backward."""
+    recording = mlp()
+    positions = recording.parameter("positions", (8, 3), kind="input", module=None)
+    for turn in range(120):
+        if turn in (50, 100):
+            recording.backward({positions: 40.0})
+        recording.train(1, dict.fromkeys(range(6), 1.0) | {positions: 0.1})
+    assert not found(recording, "GT103")
+
+
 @pytest.mark.parametrize(("second", "spikes"), [(70, [141]), (90, [141, 182])])
 def test_the_next_loss_of_an_iteration_echoes_a_spike(second: int, spikes: list[int]):
     recording = mlp()
