@@ -447,7 +447,7 @@ def test_parts_of_one_model_that_take_turns_are_one_series():
 
 
 def test_derivatives_by_inputs_are_no_history_of_the_weights():
-    """An energy's forces are taken by the positions, now and then recorded, on the line that sends the loss backward."""
+    """Forces are taken by the positions, now and then on record, on the line that sends the loss backward."""
     recording = mlp()
     positions = recording.parameter("positions", (8, 3), kind="input", module=None)
     for turn in range(120):
