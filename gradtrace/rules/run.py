@@ -186,7 +186,7 @@ class Run:
         """The rows of each line that calls `backward()`, for each model that it trains, the busiest first: several
         losses, or folds, are several series. Where weights are trained, derivatives by inputs alone are none."""
         rows = np.flatnonzero(self.outer & self.brought)
-        weights: Mask = self.got[:, [leaf.id for leaf in self.weights]].any(axis=1)
+        weights: Mask = np.logical_or.reduce(self.got[:, [leaf.id for leaf in self.weights]], axis=1)
         if weights.any():
             rows = rows[weights[rows]]
         sites = self.rows["site"][rows]
