@@ -33,8 +33,6 @@ def total(members: Iterable[Facts]) -> Facts:
         else:
             counts[facts.get("op") or "?"] += 1
     codes = dict.fromkeys(code for facts in members for code in facts.get("findings", ()))
-    onset = worst(onsets) if (onsets := [facts["onset"] for facts in members if facts.get("onset")]) else None
-    begins = [facts["onset_gain"] for facts in members if onset and facts.get("onset") == onset]
     seconds = [facts["seconds"] for facts in members if facts.get("seconds") is not None]
     return {
         "nodes": sum(map(size, members)),
@@ -46,10 +44,20 @@ def total(members: Iterable[Facts]) -> Facts:
         "health": health,
         "grad_worst": _worst_norm((facts for facts in members if facts.get("health") == health), health),
         "findings": tuple(codes),
-        "onset": onset,
-        "onset_gain": min((gain for gain in begins if gain is not None), default=None),
-        "born": any(facts.get("born") for facts in members),
+        **_onset(members),
         **({"change": overall_change(facts["change"] for facts in members)} if "change" in members[0] else {}),
+    }
+
+
+def _onset(members: Sequence[Facts]) -> Facts:
+    """The gravest illness that begins in one of the members, and what the op alone makes of the gradient."""
+    begun = [facts for facts in members if facts.get("onset")]
+    onset = worst(facts["onset"] for facts in begun) if begun else None
+    gains = [facts["onset_gain"] for facts in begun if facts["onset"] == onset]
+    return {
+        "onset": onset,
+        "onset_gain": min((gain for gain in gains if gain is not None), default=None),
+        "born": any(facts.get("born") for facts in members),
     }
 
 

@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from gradtrace.graphs.types import Facts, op_name
 from gradtrace.renderers.drawing import numbers
 from gradtrace.renderers.drawing.names import calls, joined, title
+
+Pair = tuple[str, Any]
+"""A name and what to say about it; nothing is said where that is None or empty."""
 
 
 def tooltip(facts: Facts) -> str:
     """All that is known about a node, one fact a line."""
     lines = [str(facts.get("name") or op_name(facts.get("op")))]
-    source, attributes = facts.get("source"), facts.get("attributes") or {}
-    pairs = [
-        ("op", facts.get("op")),
-        (
-            "ops",
-            ", ".join(f"{op_name(op)} {count}" for op, count in facts.get("ops", {}).items())
-            if "ops" in facts
-            else None,
-        ),
-        ("module", joined(facts.get("module"), facts.get("module_type"), calls(facts) if "calls" in facts else None)),
-        ("call", facts.get("call")),
-        ("source", f"{source.file}:{source.line} in {source.function}" if source else None),
-        ("code", source.text.strip() if source and source.text else None),
-        ("shape", " ".join(filter(None, (numbers.shape(facts.get("shape")), facts.get("dtype"), facts.get("device"))))),
-        ("nodes", facts.get("nodes") or None),
-        ("parameters", facts.get("parameters") or None),
-        ("repeats", facts["repeats"] if facts.get("repeats", 1) > 1 else None),
-        ("saved", _saved(facts)),
-        ("attributes", ", ".join(f"{name}={value}" for name, value in attributes.items() if name != "saved")),
-        ("gradient norm", _or_none(facts.get("grad_norm"))),
-        ("gradient norms", " to ".join(map(numbers.norm, facts["grad_range"])) if facts.get("grad_range") else None),
-        ("largest gradient", _or_none(facts.get("grad_max"))),
-        ("non-finite elements", facts.get("nonfinite") or None),
-        ("gain", _or_none(facts.get("gain"))),
-        ("no gradient", facts.get("reason")),
-        ("seconds", numbers.duration(facts["seconds"]) if facts.get("seconds") is not None else None),
-        ("findings", ", ".join(facts.get("findings", ()))),
-    ]
+    pairs = (*_identity(facts), *_contents(facts), *_gradient(facts))
     lines += [f"{name}: {value}" for name, value in pairs if value not in (None, "", {})]
     return "\n".join(lines)
+
+
+def _identity(facts: Facts) -> Iterator[Pair]:
+    """What it is, and where it comes from."""
+    source = facts.get("source")
+    yield "op", facts.get("op")
+    yield "ops", ", ".join(f"{op_name(op)} {count}" for op, count in facts.get("ops", {}).items())
+    yield "module", joined(facts.get("module"), facts.get("module_type"), calls(facts) if "calls" in facts else None)
+    yield "call", facts.get("call")
+    yield "source", f"{source.file}:{source.line} in {source.function}" if source else None
+    yield "code", source.text.strip() if source and source.text else None
+
+
+def _contents(facts: Facts) -> Iterator[Pair]:
+    """How large it is, and what it holds."""
+    attributes = facts.get("attributes") or {}
+    yield "shape", " ".join(filter(None, (numbers.shape(facts.get("shape")), facts.get("dtype"), facts.get("device"))))
+    yield "nodes", facts.get("nodes") or None
+    yield "parameters", facts.get("parameters") or None
+    yield "repeats", facts["repeats"] if facts.get("repeats", 1) > 1 else None
+    yield "saved", _saved(facts)
+    yield "attributes", ", ".join(f"{name}={value}" for name, value in attributes.items() if name != "saved")
+
+
+def _gradient(facts: Facts) -> Iterator[Pair]:
+    """What the backward did there."""
+    yield "gradient norm", _or_none(facts.get("grad_norm"))
+    yield "gradient norms", " to ".join(map(numbers.norm, facts["grad_range"])) if facts.get("grad_range") else None
+    yield "largest gradient", _or_none(facts.get("grad_max"))
+    yield "non-finite elements", facts.get("nonfinite") or None
+    yield "gain", _or_none(facts.get("gain"))
+    yield "no gradient", facts.get("reason")
+    yield "seconds", numbers.duration(facts["seconds"]) if facts.get("seconds") is not None else None
+    yield "findings", ", ".join(facts.get("findings", ()))
 
 
 def _saved(facts: Facts) -> str:
