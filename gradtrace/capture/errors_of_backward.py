@@ -72,7 +72,7 @@ def _explain_detached(
     source = sites.source(cut.site)
     payload["cut"] = source_dict(source)
     payload["call"] = cut.call
-    error.add_note(f"gradtrace: the loss was cut from the graph by {cut.call} at {_shown(source)}")
+    _note(error, f"gradtrace: the loss was cut from the graph by {cut.call} at {_shown(source)}")
 
 
 def _explain_walked_again(
@@ -89,9 +89,10 @@ def _explain_walked_again(
     newer, older = seam
     payload["op"] = type(graph.nodes[older]).__name__
     payload["saved"], payload["joined"] = source_dict(line_of(older)), source_dict(line_of(newer))
-    error.add_note(
+    _note(
+        error,
         f"gradtrace: {_shown(line_of(newer))} uses a value of an earlier forward, whose graph is already freed; "
-        "detach it where it is carried over"
+        "detach it where it is carried over",
     )
 
 
@@ -132,9 +133,10 @@ def _explain_overwrite(
     payload["changed"] = source_dict(changed)
     if change is not None:
         payload["call"] = change.call
-    error.add_note(
+    _note(
+        error,
         f"gradtrace: {type(node).__name__} saved the tensor at {_shown(saved)}; "
-        f"it was changed in place{f' by {change.call}' if change else ''} at {_shown(changed)}"
+        f"it was changed in place{f' by {change.call}' if change else ''} at {_shown(changed)}",
     )
 
 
@@ -169,6 +171,12 @@ def _change(overwrites: list[Overwrite], text: str, sequence: int | None, versio
     fitting = fitting or [change for change in later if change.shape is None] or later
     exact = [change for change in fitting if change.version == version]
     return next(iter(exact or fitting), None)
+
+
+def _note(error: Exception, text: str) -> None:
+    """Once, though several tracers may be at work."""
+    if text not in getattr(error, "__notes__", ()):
+        error.add_note(text)
 
 
 def _shown(source: Source | None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from gradtrace.capture.tracing import Tracing
 from gradtrace.errors import GradtraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import TracebackType
 
     from gradtrace.capture.live import LiveTrace
@@ -100,11 +101,16 @@ def trace(
         GradtraceError: an argument makes no sense, or the file cannot be written.
     """
     options = Options.checked(out, every, graph, source, replay, on_finding, select, ignore, thresholds, resume)
-    models = [] if model is None else [model] if isinstance(model, nn.Module) else list(model)
-    for one in models:
+    return _Session(options, _modules(model))
+
+
+def _modules(model: Any) -> list[nn.Module]:
+    several = isinstance(model, Iterable) and not isinstance(model, nn.Module)
+    given: list[Any] = list(model) if several else [] if model is None else [model]
+    for one in given:
         if not isinstance(one, nn.Module):
             raise GradtraceError(f"model: expected a torch.nn.Module or several, got {type(one).__name__}")
-    return _Session(options, models)
+    return given
 
 
 def _temporary_file() -> Path:

@@ -64,3 +64,14 @@ def test_of_two_calls_that_took_the_same_part_out_the_later_one_is_blamed(tmp_pa
 
     payload, _ = _raised(program, "does not require grad", tmp_path)
     assert payload["cut"]["line"] == _line("detached")
+
+
+def test_tracers_within_each_other_note_it_once(tmp_path: Path) -> None:
+    def program() -> None:
+        with gradtrace.trace(on_finding="ignore"):
+            changed = torch.ones(3, requires_grad=True).exp()
+            changed.add_(1)
+            changed.sum().backward()
+
+    _, notes = _raised(program, "modified by an inplace operation", tmp_path)
+    assert len(notes) == 1
