@@ -14,7 +14,7 @@ from gradtrace.errors import GradtraceError
 
 @pytest.mark.parametrize("model", [5, "run.gradtrace", [nn.Linear(1, 1), None], torch.ones(2)], ids=repr)
 def test_what_is_no_model(model: Any) -> None:
-    with pytest.raises(GradtraceError, match="model: expected a torch.nn.Module or several, got "):
+    with pytest.raises(GradtraceError, match=r"model: expected a torch\.nn\.Module or several, got "):
         gradtrace.trace(model)
 
 
