@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import gradtrace
 from gradtrace.model import Finding, Source, Where
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "notebook.ipynb"
@@ -72,9 +71,18 @@ def test_an_error_in_the_cell_reaches_the_user_and_the_trace_stays(shell, capsys
     assert shell.user_ns["t"].recording().closed
 
 
-def test_a_bad_option_is_one_line(shell):
-    result = shell.run_cell("%%gradtrace --every 0\npass")
-    assert isinstance(result.error_in_exec, gradtrace.GradtraceError)
+@pytest.mark.parametrize("options", ["--every 0", "--graph often", "-o /dev/null/t.gradtrace"])
+def test_a_bad_option_is_one_line(shell, capsys, options):
+    result = shell.run_cell(f"%%gradtrace {options}\npass")
+    assert result.error_in_exec is not None
+    shown = capsys.readouterr()
+    assert len((shown.out + shown.err).splitlines()) == 1
+    assert "UsageError: " in shown.out + shown.err
+
+
+def test_one_graph_in_so_many(shell, capsys):
+    assert shell.run_cell("%%gradtrace few --graph 3\npass").success
+    assert shell.user_ns["few"].recording().meta["options"]["graph"] == 3
 
 
 def test_other_graphs_stay_as_they_are(shell):
