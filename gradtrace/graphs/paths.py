@@ -95,13 +95,15 @@ def split_path(path: str | tuple[str, str]) -> tuple[str, str]:
 
 
 def resolve(graph: Graph, name: int | str) -> set[int]:
-    """The nodes that `name` stands for. GradtraceError where there are none."""
+    """The nodes that `name` stands for. GradtraceError where there are none.
+
+    Text is a name before it is a node's id: the modules of a Sequential are called 0, 1, 2, ...
+    """
     if name == LOSS:
         return set(graph.graph.get("roots", ()))
-    if isinstance(name, int) or (name.isdigit() and int(name) in graph):
+    found = set() if isinstance(name, int) else _named(graph, name)
+    if not found and str(name).isdecimal():
         found = {int(name)} & set(graph)
-    else:
-        found = _named(graph, str(name))
     if not found:
         raise GradtraceError(f"the graph has no node, parameter, module or op {name!r}")
     return found

@@ -24,7 +24,7 @@ from gradtrace.graphs import (
     with_health,
 )
 from gradtrace.graphs.order import layers, topological
-from gradtrace.graphs.paths import split_path
+from gradtrace.graphs.paths import resolve, split_path
 from gradtrace.graphs.types import Graph, is_view, op_name
 from gradtrace.model import Finding, Source, Where
 
@@ -130,6 +130,16 @@ def test_a_path_that_does_not_exist_and_an_unknown_name():
         paths(graph, "0.weight", "x")
     with pytest.raises(GradtraceError, match="no node, parameter, module or op 'nope'"):
         paths(graph, "loss", "nope")
+
+
+def test_text_is_a_module_before_it_is_a_node():
+    graph = to_networkx(tape.mlp())
+    assert set(graph.nodes(data="module")) >= {(node, "2") for node in resolve(graph, "2")}
+    assert len(resolve(graph, "2")) > 1
+    assert resolve(graph, 2) == {2}
+    assert resolve(graph, str(max(graph))) == {max(graph)}
+    with pytest.raises(GradtraceError, match="no node"):
+        resolve(graph, "\u00b2")
 
 
 def test_findings_mark_their_op_and_what_is_around_it():

@@ -108,6 +108,16 @@ def test_budget_of_a_long_run(tmp_path):
     assert not any("coarsened" in note for note in data["notes"])
 
 
+def test_a_column_shows_the_largest_loss_that_is_known(tmp_path, monkeypatch):
+    trace = gradtrace.load(write_trace(tmp_path / "long.gradtrace", backwards=9000, layers=100))
+    known = trace.recording().backwards().copy()
+    known["loss"][::3] = np.nan
+    known["loss"][1::3] = np.inf
+    monkeypatch.setattr(type(trace.recording()), "backwards", lambda self: known)
+    losses = data_of(report(trace, tmp_path / "page.html"))["columns"]["loss"]
+    assert losses == pytest.approx(known["loss"][2::3], rel=1e-4)
+
+
 def test_longer_runs_are_coarsened_and_say_so(tmp_path):
     path = write_trace(tmp_path / "long.gradtrace", backwards=9000, layers=100, change=(4322, 7, 1e6))
     trace = gradtrace.load(path)

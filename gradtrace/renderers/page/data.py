@@ -111,9 +111,7 @@ def _columns(recording: Recording, series: Series) -> dict[str, Any]:
     """Backward number, optimizer step and loss of each column: those of its first backward, the loss its largest."""
     records = recording.backwards()
     losses = records["loss"]
-    worst = (
-        np.maximum.reduceat(np.where(np.isfinite(losses), losses, np.nan), series.starts) if len(records) else losses
-    )
+    worst = np.fmax.reduceat(np.where(np.isfinite(losses), losses, np.nan), series.starts) if len(records) else losses
     return {
         "number": records["number"][series.starts].tolist(),
         "step": records["step"][series.starts].tolist(),
