@@ -50,8 +50,9 @@ class GradientLedger:
         self._left: dict[int, tuple[int, int]] = {}
         self._settled: dict[int, tuple[int, int] | None] = {}
         """How the last step or `zero_grad` left each `.grad`; None where that was not looked at."""
-        self._written: tuple[int, int] | None = None
-        """One parameter that the last backward gave a gradient, and the identity of its `.grad`."""
+        self._written: dict[int, int] = {}
+        """Parameters that the last backward gave a gradient, its first and its last, and the identities of their
+        `.grad`."""
         self._over_at = 0
         """Number that the next node had when the last backward was over."""
         self._forward = 0
@@ -97,7 +98,7 @@ class GradientLedger:
         self.fresh.update(numbers)
         self._over_at = private.sequence_nr()
         if len(numbers):
-            self._written = (numbers[0], _state(tensors[numbers[0]])[0])
+            self._written = {number: _state(tensors[number])[0] for number in (numbers[0], numbers[-1])}
         self._tell_moved(numbers)
         if leftovers or self.stale:
             self._add_up(numbers, set(leftovers).intersection(numbers), tensors)
@@ -178,10 +179,8 @@ class GradientLedger:
             facts.append(StepFlag.FRESH)
         if owned & self.stale.keys():
             facts.append(StepFlag.STALE)
-        if self._written is not None and self._written[0] in owned:
-            number, identity = self._written
-            if _state(tensors[number])[0] not in (identity, 0):
-                facts.append(StepFlag.BY_HAND)
+        if any(_state(tensors[number])[0] not in (self._written[number], 0) for number in owned & self._written.keys()):
+            facts.append(StepFlag.BY_HAND)
         lost = owned & self.cleared
         if lost and not is_fresh:
             facts.append(StepFlag.CLEARED)

@@ -28,7 +28,7 @@ WINDOW = 20
 LEAST = 10
 
 ALIKE = 3
-"""Gradients that tell identical units in a run that is over before: what differs does so from the first step on."""
+"""Gradients, not zero, that tell identical units: what differs does so from the first step on."""
 
 MATRICES_EACH_TIME = 64
 """Weight matrices up to which the first window looks at every backward."""
@@ -106,6 +106,8 @@ class UnitWindow:
         self._alive: dict[_Key, Tensor] = {}
         self._identical: dict[_Key, Tensor] = {}
         self._seen: dict[_Key, int] = {}
+        self._telling: dict[_Key, Tensor] = {}
+        """Gradients that were not all zero: one that is makes every two units alike and tells nothing."""
         self.windows = 0
 
     def due(self, backward: int, matrices: int) -> bool:
@@ -135,17 +137,19 @@ class UnitWindow:
         high, low = units.amax(2), units.amin(2)  # far quicker than to ask each element whether it is zero
         alive = (high != 0) | (low != 0)
         scale = torch.maximum(high.amax(1), -low.amin(1))[:, None]
-        same = ((units[:, 1:] - units[:, :-1]).abs().amax(2) <= 1e-5 * scale) & (scale > 0)
-        for key, living, identical in zip(keys, alive.unbind(), same.unbind(), strict=True):
-            self._join(key, living, identical)
+        same = (units[:, 1:] - units[:, :-1]).abs().amax(2) <= 1e-5 * scale
+        tells = (scale[:, 0] > 0).int()
+        for key, *look in zip(keys, alive.unbind(), same.unbind(), tells.unbind(), strict=True):
+            self._join(key, *look)
 
-    def _join(self, key: _Key, alive: Tensor, same: Tensor) -> None:
+    def _join(self, key: _Key, alive: Tensor, same: Tensor, tells: Tensor) -> None:
         known = self._alive.get(key)
         if known is None or known.shape != alive.shape:
-            self._alive[key], self._identical[key], self._seen[key] = alive, same, 1
+            self._alive[key], self._identical[key], self._telling[key], self._seen[key] = alive, same, tells, 1
         else:
             known |= alive
             self._identical[key] &= same
+            self._telling[key] = self._telling[key] + tells
             self._seen[key] += 1
 
     def full(self) -> bool:
@@ -168,6 +172,7 @@ class UnitWindow:
         self.windows += bool(samples)
         self._alive.clear()
         self._identical.clear()
+        self._telling.clear()
         self._seen.clear()
         return samples
 
@@ -176,6 +181,7 @@ class UnitWindow:
         neighbours that are identical; (3,)."""
         alive, same = self._alive[number, axis], self._identical[number, axis]
         identical = same.float().mean() if same.numel() else torch.zeros((), device=same.device)
+        identical = identical * (self._telling[number, axis] >= ALIKE)
         living = alive.sum().float()
         total = torch.full_like(living, alive.numel() if self._seen[number, axis] >= LEAST else torch.nan)
         return torch.stack([total, total - living, identical])

@@ -73,7 +73,6 @@ def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
         evidence={
             "steps": len(steps),
             "with_gradient": 0,
-            "before_backward": early,
             "backwards": len(run.rows),
             "never_sent_backward": bool(run.protocol.unfed(optimizer.id)[1:].all()),
             "held_by": [other.name for other in reach.other_holders(run, optimizer)],

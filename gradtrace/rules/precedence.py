@@ -65,9 +65,9 @@ def _moves_nothing(cause: Finding, effect: Finding) -> bool:
     return cause.severity == "error" and _shares_parameters(cause, effect)
 
 
-def _all_before_backward(cause: Finding, effect: Finding) -> bool:
-    """The backward is last of all: where it is moved up, both are in order."""
-    return bool(cause.evidence.get("before_backward") and effect.evidence.get("before_backward"))
+def _has_nothing_to_clip(cause: Finding, effect: Finding) -> bool:
+    """Where no backward comes before the step, none comes before the clipping either."""
+    return cause.severity == "error" and bool(effect.evidence.get("before_backward"))
 
 
 def _of_its_optimizers(cause: Finding, effect: Finding) -> bool:
@@ -201,7 +201,7 @@ EXPLAINS: tuple[Explanation, ...] = (
     Explanation("GT403", ("GT301",), _is_never_sent_backward),
     Explanation("GT403", ("GT406", "GT409"), _same_optimizer),
     Explanation("GT403", ("GT302",), _moves_nothing),
-    Explanation("GT403", ("GT410",), _all_before_backward),
+    Explanation("GT403", ("GT410",), _has_nothing_to_clip),
     Explanation("GT404", ("GT403", "GT406"), _same_optimizer),
     Explanation("GT404", ("GT302",), _moves_nothing),
     Explanation("GT404", ("GT301",), _is_no_cut),

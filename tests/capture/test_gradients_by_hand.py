@@ -280,3 +280,18 @@ def test_a_program_that_moves_weights_by_hand_is_watched_on() -> None:
         weight.data += 1
         assert moves.since([weight]) == [0]
     assert not moves.is_over
+
+
+def test_gradients_put_in_by_hand_are_seen_beside_parameters_of_no_optimizer(tmp_path: Path) -> None:
+    """Per-sample clipping of a network whose first layer is left out of the optimizer."""
+    model = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+    optimizer = torch.optim.SGD(model[1].parameters(), lr=0.1)
+    with gradtrace.trace(out=tmp_path / "t.gradtrace", on_finding="ignore") as trace:
+        for _ in range(3):
+            model(torch.ones(2, 3)).sum().backward()
+            for parameter in model.parameters():
+                assert parameter.grad is not None
+                parameter.grad = parameter.grad.clone()
+            optimizer.step()
+            model.zero_grad()
+    assert all(StepFlag.BY_HAND in flags for flags in _flags(trace))

@@ -46,6 +46,17 @@ def test_zeros_are_not_alike():
     assert window(torch.zeros(4, 3))["identical_rows"] == 0.0
 
 
+def test_a_gradient_of_zeros_hides_no_likeness():
+    """Behind a constant head the first one is zero: the classes' shares add up to nothing."""
+    assert window(torch.zeros(4, 3), torch.ones(4, 3))["identical_rows"] == 1.0
+    few = [torch.zeros(4, 3)] * 20
+    few[3] = torch.ones(4, 3)
+    units = UnitWindow()
+    for gradient in few:
+        units.add([(0, gradient, False)])
+    assert units.report(1).values()["identical_rows"][0] == 0.0, "one look is no proof"
+
+
 def test_too_few_backwards_say_nothing():
     units = UnitWindow()
     units.add([(0, torch.ones(4, 3), False)])

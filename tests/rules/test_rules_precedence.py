@@ -133,11 +133,11 @@ def test_what_no_step_moves_stays_beside_its_zero_factor(code):
     assert settled(twice, zero) == {code: [], "GT302": []}, "a step that is taken twice moves the weights"
 
 
-def test_a_backward_that_comes_last_is_said_once():
-    step = finding("GT403", evidence={"before_backward": True})
-    clip = finding("GT410", "warning", evidence={"before_backward": True})
+def test_a_step_without_backward_and_its_clipping_are_one_matter():
+    step, clip = finding("GT403"), finding("GT410", "warning", evidence={"before_backward": True})
     assert settled(step, clip) == {"GT403": ["GT410"]}
     assert settled(step, finding("GT410", "warning", evidence={"before_backward": False})) == {"GT403": [], "GT410": []}
+    assert settled(finding("GT403", "warning"), clip) == {"GT403": [], "GT410": []}
 
 
 def test_a_step_that_uses_what_nobody_cleared_is_part_of_that():
