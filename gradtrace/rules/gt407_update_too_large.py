@@ -28,8 +28,8 @@ class UpdateTooLarge(Rule):
         matters="The loss jumps about or diverges; with normalisation layers it may only stay high.",
         example="optimizer = torch.optim.Adam(model.parameters(), lr=1.0)\ntrain(model, optimizer)",
         fix="Lower the learning rate until |update| / |weights| is about 1e-3, or warm it up.",
-        silent="Weights that start at or near zero and grow out of it (LoRA, zero-initialised heads); a few "
-        "large first steps; where each step lowers the loss, so that none overwrites what an earlier one had learned; "
+        silent="Weights that start at or near zero and grow out of it (LoRA, zero-initialised heads, a regression on large "
+        "targets); a few large first steps; where each step lowers the loss, so that none overwrites what an earlier one had learned; "
         "where the loss falls to half all the same it is a note.",
     )
 
@@ -62,12 +62,21 @@ def _is_thrown_away(run: Run, group: GroupUpdates, large: Mask) -> bool:
     """Whether large updates have carried the weights so far away that nothing of what was initialised is left; weights
     that decay again afterwards have lost it all the same."""
     limits = run.thresholds.update
+    if not run.fails and not _does_harm(run):
+        return False
     growth = group.weights.max() / group.weights[0] if group.weights[0] > 0 else np.inf
     often = large.sum() >= limits.large_samples and not group.from_zero  # what begins at zero throws nothing away
     swollen = group.weights.max() > limits.swollen * np.sqrt(_rows_of(run, group))
     if often and swollen:
         return bool(growth > limits.swollen)
     return bool(growth > limits.thrown and (often or swollen) and large.any())
+
+
+def _does_harm(run: Run) -> bool:
+    """Whether a loss ever rose well above that of the weights as initialised, or is no number any more: a regression on
+    large targets needs large weights, and gets better as they grow out of a small start."""
+    loss = run.rows["loss"][run.main_rows].astype(np.float64)
+    return not len(loss) or not bool((loss <= run.thresholds.growth.loss_factor * abs(loss[0])).all())
 
 
 def _rows_of(run: Run, group: GroupUpdates) -> int:

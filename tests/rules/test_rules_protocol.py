@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -344,10 +345,11 @@ def test_large_updates_of_weights_that_grow_with_them():
     assert only(recording, "GT407")
 
 
-def growing_weights(growth: float, *, from_zero: bool = False) -> Synthetic:
+def growing_weights(growth: float, *, from_zero: bool = False, losses: Sequence[float] = (1.0,) * 20) -> Synthetic:
     """Seven steps that each change the weights by their own size, after which nothing moves."""
     recording = mlp()
-    recording.train(20)
+    for loss in losses:
+        recording.train(1, loss=loss)
     for step in range(1, 21):
         weight = 1e-3 * growth ** min(step, 8) if step > 1 or not from_zero else 0.0
         recording.sample("weight_norm", step, dict.fromkeys(range(6), weight))
@@ -396,6 +398,13 @@ def test_weight_decay_is_blamed_for_large_updates_that_it_makes(rate: float, cau
         recording.sample("weight_norm", step, dict.fromkeys(range(6), 1000.0 if step > 6 else 1.0))
         recording.sample("update_norm", step, dict.fromkeys(range(6), 90.0 if step > 6 else 0.9))
     assert (found(recording, "GT407")[0].cause or "").startswith(f"the {cause} ")
+
+
+@pytest.mark.parametrize(("worst", "alarm"), [(2.0, 0), (40.0, 1), (float("nan"), 1)])
+def test_weights_that_grow_to_what_the_targets_need_are_healthy(worst: float, alarm: int):
+    """The loss falls, to more than half, and never rises far above that of the first weights."""
+    losses = [1.0, worst, *np.linspace(1.0, 0.7, 18)]
+    assert len(found(growing_weights(10.0, losses=losses), "GT407")) == alarm
 
 
 def test_first_steps_that_only_double_the_weights_are_healthy():
