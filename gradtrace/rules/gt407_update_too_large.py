@@ -28,9 +28,9 @@ class UpdateTooLarge(Rule):
         matters="The loss jumps about or diverges; with normalisation layers it may only stay high.",
         example="optimizer = torch.optim.Adam(model.parameters(), lr=1.0)\ntrain(model, optimizer)",
         fix="Lower the learning rate until |update| / |weights| is about 1e-3, or warm it up.",
-        silent="Weights that start at or near zero and grow out of it (LoRA, zero-initialised heads, a regression on large "
-        "targets); a few large first steps; where each step lowers the loss, so that none overwrites what an earlier one had learned; "
-        "where the loss falls to half all the same it is a note.",
+        silent="Weights that start at or near zero and grow out of it (LoRA, zero-initialised heads, a regression on "
+        "large targets); a few large first steps; where each step lowers the loss, so that none overwrites what an "
+        "earlier one had learned; where the loss falls to half all the same it is a note.",
     )
 
     def check(self, run: Run) -> Iterable[Draft]:
