@@ -18,13 +18,13 @@ Plugins are loaded when rules, formats or exporters are first asked for, never b
 
 from __future__ import annotations
 
-import sys
 from functools import cache, wraps
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
+from gradtrace.console import say
 from gradtrace.errors import GradtraceError
 
 if TYPE_CHECKING:
@@ -73,9 +73,7 @@ def manager() -> pluggy.PluginManager:
             plugins.register(entry.load(), name=entry.name)
             plugins.check_pending()
         except Exception as error:  # noqa: BLE001  a plugin's fault must not take the rest along
-            sys.stderr.write(
-                f"gradtrace: plugin {entry.name} ({entry.value}) is left out: {type(error).__name__}: {error}\n"
-            )
+            say(f"gradtrace: plugin {entry.name} ({entry.value}) is left out: {type(error).__name__}: {error}")
             if plugins.has_plugin(entry.name):
                 plugins.unregister(name=entry.name)
     return plugins

@@ -16,7 +16,8 @@ from gradtrace.capture.live import LiveTrace
 from gradtrace.capture.options import Options
 from gradtrace.capture.ranks import rank_and_size
 from gradtrace.capture.tracer import Tracer
-from gradtrace.capture.verdicts import EARLY, Verdicts, say
+from gradtrace.capture.verdicts import EARLY, Verdicts
+from gradtrace.console import say
 from gradtrace.errors import FindingRaised, UnwritableTraceError
 from gradtrace.store.background import BackgroundWriter
 from gradtrace.store.continuing import ContinuingWriter

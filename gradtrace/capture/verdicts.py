@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 import warnings
 from typing import TYPE_CHECKING
 
+from gradtrace.console import say
 from gradtrace.errors import FindingRaised
 
 if TYPE_CHECKING:
@@ -98,11 +98,6 @@ class Verdicts:
             raise FindingRaised(finding)
         elif action == "warn":
             _warn(finding)
-
-
-def say(line: str) -> None:
-    """Tell the person at the terminal."""
-    sys.stderr.write(line + "\n")
 
 
 def _warn(finding: Finding) -> None:

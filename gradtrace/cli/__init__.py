@@ -74,7 +74,8 @@ def _dispatch(args: Sequence[str] | None) -> int | TracedProgram:
     except GradtraceError as error:
         return _complain(None, _one_line(str(error)))
     except OSError as error:
-        return _complain(None, f"{error.filename or 'input'}: {error.strerror or error}")
+        place = "" if error.filename is None else f"{error.filename}: "
+        return _complain(None, f"{place}{error.strerror or error}")
     return CLEAN if outcome is None else outcome
 
 

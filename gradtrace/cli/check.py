@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gradtrace.cli.options import Extensible, RuleOptions, added_formats, rule_options
-from gradtrace.cli.output import format_of, write
+from gradtrace.cli.output import format_of, working, write
 
 _ENDINGS = {".txt": "text", ".json": "json", ".sarif": "sarif", ".xml": "junit"}
 
@@ -36,7 +36,7 @@ def command(traces: tuple[Path, ...], format: str | None, out: Path | None, **ru
     settings = RuleOptions(**rules).settings()
     verdicts = []
     for path in traces:
-        with load(path) as trace:
+        with working(f"reading {path}"), load(path) as trace:
             verdicts.append(Verdict(str(path), trace.backwards, tuple(trace.diagnose(**settings))))
     write(render_findings(verdicts, format), out)
     return int(any(stands(finding) for verdict in verdicts for finding in verdict.findings))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gradtrace.cli.output import format_of, write
+from gradtrace.cli.output import format_of, working, write
 
 if TYPE_CHECKING:
     from gradtrace.differences import Differences
@@ -63,16 +63,17 @@ def command(
         raise click.UsageError("--bitwise and --tolerance exclude each other", click.get_current_context())
     format = format or format_of(out, _ENDINGS)
     if second is None:
-        with load(first) as trace:
+        with working(f"reading {first}"), load(first) as trace:
             changes, document = _changes(trace.recording(rank), format, backward)
-            write(document, out)
+        write(document, out)
         return 1 if changes else 0
     if backward is not None:
         raise click.UsageError("--backward is for one trace alone", click.get_current_context())
-    with load(first) as left, load(second) as right:
+    with working(f"comparing {first} and {second}"), load(first) as left, load(second) as right:
         recordings = left.recording(rank), right.recording(rank)
         differences = compare_runs(*recordings, tolerance=0.0 if bitwise else tolerance)
-        write(_document((left, right), rank, differences, format), out)
+        document = _document((left, right), rank, differences, format)
+    write(document, out)
     return 0 if differences.equal else 1
 
 

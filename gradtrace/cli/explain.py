@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from gradtrace.cli.options import trace_argument
-from gradtrace.cli.output import to_stdout, write
+from gradtrace.cli.output import to_stdout, working, write
 
 
 @click.command(
@@ -32,7 +32,7 @@ def command(trace: Path, backward: int, path: str | None, rank: int, format: str
     from gradtrace.recorded import load
 
     kind = format or ("text" if out is None or to_stdout(out) else kind_of(out))
-    with load(trace) as recorded:
+    with working(f"explaining {trace}"), load(trace) as recorded:
         from gradtrace.capture.explain_trace import explain_trace
 
         explanation = explain_trace(recorded, backward, path=path, rank=rank)

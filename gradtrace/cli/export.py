@@ -64,7 +64,7 @@ def command(trace: Path, format: str, out: Path | None, **rules: Any) -> None:
 @contextmanager
 def _progress(total: int) -> Iterator[Advance]:
     """A bar on a terminal; nothing anywhere else."""
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda backwards: None
         return
     with click.progressbar(length=total, label="backwards", file=sys.stderr) as bar:

@@ -6,8 +6,11 @@ import io
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 import click
 
@@ -16,6 +19,9 @@ from gradtrace.errors import GradtraceError
 
 BROKEN_PIPE = 128 + 13
 """What a shell reports of a program that SIGPIPE ended."""
+
+PATIENCE = 1.0
+"""Seconds after which somebody who waits wants to know for what."""
 
 
 def on_terminal() -> bool:
@@ -32,6 +38,32 @@ def terminal_size() -> tuple[int, int]:
     """Columns and rows; into a pipe, wide and long enough for a file."""
     size = shutil.get_terminal_size((120, 60))
     return size.columns, size.lines
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Say on a terminal what takes so long, once it does, and take it away at the end; nothing anywhere else."""
+    stream = sys.stderr
+    if stream is None or not stream.isatty():
+        yield
+        return
+    said: list[str] = []
+    timer = threading.Timer(PATIENCE, lambda: said.append(_shown(stream, f"{what} ...\r")))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        timer.join()
+        for text in said:
+            _shown(stream, f"{' ' * len(text)}\r")
+
+
+def _shown(stream: TextIO, text: str) -> str:
+    stream.write(text)
+    stream.flush()
+    return text
 
 
 def to_stdout(out: Path | None) -> bool:

@@ -20,6 +20,7 @@ from types import CodeType, ModuleType, TracebackType
 from typing import NoReturn
 
 from gradtrace.cli.tracebacks import without_tracer
+from gradtrace.console import say
 from gradtrace.errors import GradtraceError
 
 
@@ -171,7 +172,7 @@ def _exit_status(error: SystemExit) -> Outcome:
     if isinstance(error.code, int):
         return Outcome(error.code & 0xFF)
     sys.stdout.flush()
-    print(error.code, file=sys.stderr)  # noqa: T201  as the interpreter does
+    say(str(error.code))  # as the interpreter does
     return Outcome(1, exception=f"SystemExit: {error.code}")
 
 

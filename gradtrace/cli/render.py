@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gradtrace.cli.options import Extensible, added_formats, trace_argument
-from gradtrace.cli.output import on_terminal, to_stdout, write
+from gradtrace.cli.output import on_terminal, to_stdout, working, write
 
 FORMATS = (
     "svg",
@@ -92,6 +92,6 @@ def command(
     kind = choose_format("graph.svg" if to_stdout(out) else out, format)
     if to_stdout(out) and kind in _NOT_TO_READ and on_terminal():
         raise click.UsageError(f"{kind} does not go to a terminal; name a file: -o graph.{kind}")
-    with load(trace) as recorded:
+    with working(f"drawing {trace}"), load(trace) as recorded:
         document = recorded.draw(backward, format=kind, **options)
     write(document, out)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from gradtrace.cli.options import RuleOptions, rule_options, trace_argument
-from gradtrace.cli.output import to_stdout, write
+from gradtrace.cli.output import to_stdout, working, write
 
 
 @click.command(
@@ -29,8 +29,9 @@ def command(trace: Path, out: Path, rank: int, **rules: Any) -> None:
     from gradtrace.recorded import load
     from gradtrace.renderers.page.document import page
 
-    with load(trace) as recorded:
+    with working(f"drawing {trace}"), load(trace) as recorded:
         findings = recorded.diagnose(**RuleOptions(**rules).settings())
-        write(page(recorded, rank=rank, findings=findings), out)
+        document = page(recorded, rank=rank, findings=findings)
+    write(document, out)
     if not to_stdout(out):
         write(f"{out}\n", None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gradtrace.cli.options import RuleOptions, rule_options, trace_argument
-from gradtrace.cli.output import format_of, in_color, terminal_size, write
+from gradtrace.cli.output import format_of, in_color, terminal_size, working, write
 
 if TYPE_CHECKING:
     from gradtrace.recorded import Trace
@@ -64,14 +64,15 @@ def command(
     if backward is not None and step is not None:
         raise click.UsageError("--backward and --step exclude each other", click.get_current_context())
     format = format or format_of(out, _ENDINGS)
-    recorded = load(trace)
-    recording = recorded.recording(rank)
-    if step is not None:
-        backward = backward_of_step(recording, step)
-    groups = by_parameter(recording.parameters) if everything or format == "csv" else None
-    rows = max(8, terminal_size()[1] - _CHROME)
-    choice = LayerChoice(backward, sort, groups, rows)
-    write(_document(recorded, rank, choice, format, RuleOptions(**rules)), out)
+    with working(f"reading {trace}"), load(trace) as recorded:
+        recording = recorded.recording(rank)
+        if step is not None:
+            backward = backward_of_step(recording, step)
+        groups = by_parameter(recording.parameters) if everything or format == "csv" else None
+        rows = max(8, terminal_size()[1] - _CHROME)
+        choice = LayerChoice(backward, sort, groups, rows)
+        document = _document(recorded, rank, choice, format, RuleOptions(**rules))
+    write(document, out)
 
 
 def _document(trace: Trace, rank: int | None, choice: LayerChoice, format: str, rules: RuleOptions) -> str:

@@ -6,12 +6,12 @@ with gradtrace.trace(model) as trace, Live(trace, TensorBoard(SummaryWriter("run
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
+from gradtrace.console import say
 from gradtrace.errors import GradtraceError
 from gradtrace.integrations.updates import Updates, describe_nonfinite
 from gradtrace.renderers.findings import stands
@@ -110,7 +110,7 @@ class Live:
             except Exception as error:  # noqa: BLE001  a logger's fault must not end the training
                 self._loggers.remove(logger)
                 name = type(logger).__name__
-                sys.stderr.write(f"gradtrace: {name} failed ({type(error).__name__}: {error}); it is left out\n")
+                say(f"gradtrace: {name} failed ({type(error).__name__}: {error}); it is left out")
 
 
 def as_markdown(finding: Finding) -> str:

@@ -7,6 +7,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from gradtrace.console import say
 from gradtrace.launch.environment import Inheritance
 from gradtrace.launch.import_hook import when_imported
 
@@ -58,7 +59,7 @@ class Child:
         try:
             self._tracing = self._begin()
         except Exception as error:  # noqa: BLE001  a tracer that fails to start must not end the program
-            say(f"not tracing process {os.getpid()}: {type(error).__name__}: {error}")
+            say(f"gradtrace: not tracing process {os.getpid()}: {type(error).__name__}: {error}")
 
     def _begin(self) -> Tracing:
         from gradtrace.cli.options import RuleOptions
@@ -77,7 +78,7 @@ class Child:
     def _announce(self, finding: Finding) -> None:
         if self._ending:  # the verdict is the parent's to give
             return
-        say(f"{self._who()}{finding.code} {finding.name}: {finding.message}")
+        say(f"gradtrace: {self._who()}{finding.code} {finding.name}: {finding.message}")
 
     def _who(self) -> str:
         trace = None if self._tracing is None else self._tracing.trace
@@ -96,9 +97,4 @@ class Child:
                 tracing.trace.note("program", {"exit_code": None if error is None else 1, "exception": text})
             tracing.stop()
         except Exception as fault:  # noqa: BLE001  the program's own end goes before any fault of ours
-            say(f"{type(fault).__name__} while the trace of process {os.getpid()} was closed: {fault}")
-
-
-def say(line: str) -> None:
-    """One line for the person at the terminal."""
-    sys.stderr.write(f"gradtrace: {line}\n")
+            say(f"gradtrace: {type(fault).__name__} while the trace of process {os.getpid()} was closed: {fault}")

@@ -356,3 +356,39 @@ def test_sparkline_keeps_its_width_and_shows_one_bad_value_of_many():
     line = sparkline(values, 20)
     assert len(line) == 20
     assert line.count("×") == 1
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class AtOnce:
+    """A timer that does not wait."""
+
+    def __init__(self, interval, function):
+        self.start = function
+
+    def cancel(self):
+        """It has run already."""
+
+    join = cancel
+
+
+@pytest.mark.parametrize("command", ["show", "check", "render", "report", "diff", "explain"])
+def test_long_work_is_told_on_a_terminal_alone(gradtrace_command, healthy_trace, monkeypatch, command):
+    monkeypatch.setattr("gradtrace.cli.output.threading.Timer", AtOnce)
+    assert gradtrace_command(command, healthy_trace.name).stderr == ""
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    gradtrace_command(command, healthy_trace.name)
+    told = sys.stderr.getvalue()
+    line, gone, rest = told.split("\r")
+    assert line.endswith(f" {healthy_trace.name} ...")
+    assert (gone.strip(), len(gone) >= len(line), rest) == ("", True, "")
+
+
+def test_short_work_is_not_told(gradtrace_command, healthy_trace, monkeypatch):
+    monkeypatch.setattr("gradtrace.cli.output.PATIENCE", 100.0)
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    gradtrace_command("check", healthy_trace.name)
+    assert sys.stderr.getvalue() == ""

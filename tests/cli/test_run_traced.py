@@ -147,6 +147,18 @@ def test_an_error_of_gradtrace_keeps_its_frames(tmp_path, gradtrace_process):
     assert "oneshot.py" in done.stderr
 
 
+def test_without_standard_error(train, tmp_path):
+    """A daemon may have closed it; findings, warnings and progress then have nowhere to go."""
+    train("cut")
+    shell = ["sh", "-c", 'exec 2>&-; exec "$@"', "sh", sys.executable, "-m", "gradtrace"]
+    for args, expected in (
+        [["run", "train.py", "cut"], "trained\n"],
+        [["export", "train.gradtrace", "--to", "csv"], "train-csv\n"],
+    ):
+        done = subprocess.run([*shell, *args], cwd=tmp_path, stdout=subprocess.PIPE, text=True, check=False)
+        assert (done.returncode, done.stdout) == (0, expected)
+
+
 def test_options_reach_the_tracer(train, tmp_path):
     options = ["-o", "deep/er.gradtrace", "--every", "3", "--graph", "off", "--no-source", "--select", "GT2"]
     assert train("cut", options=options).stderr.splitlines()[-1] == "gradtrace: next: gradtrace show deep/er.gradtrace"
