@@ -59,7 +59,7 @@ class StepWithoutGradient(Rule):
 def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
     source = run.source(steps.site)
     early = bool((steps.has(StepFlag.CLEARED) & steps.has(StepFlag.FORWARD_SINCE_BACKWARD))[1:].any())
-    why = "it stands before backward()" if early else _why_never(run, optimizer, steps)
+    why = "it stands before backward()" if early and _is_alone(run, optimizer) else _why_never(run, optimizer, steps)
     return Draft(
         severity="error",
         message=f"{optimizer.name}.step(){at_line(source)} never has a gradient to use, in {len(steps):,} steps: {why}",
@@ -78,6 +78,12 @@ def _never(run: Run, optimizer: Optimizer, steps: Steps) -> Draft:
             "held_by": [other.name for other in reach.other_holders(run, optimizer)],
         },
     )
+
+
+def _is_alone(run: Run, optimizer: Optimizer) -> bool:
+    """Whether no other optimizer steps on new gradients: what comes after the step may then be those of its loss."""
+    others = (run.protocol.steps(other.id) for other in run.optimizers if other.id != optimizer.id)
+    return not any(steps.has(StepFlag.FRESH).any() for steps in others)
 
 
 def _why_never(run: Run, optimizer: Optimizer, steps: Steps) -> str:

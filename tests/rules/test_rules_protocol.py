@@ -143,7 +143,7 @@ def test_a_loss_whose_backward_is_missing_while_another_brings_gradients():
     critic = recording.optimizer(recording.layer("critic"), "critic_optimizer")
     for _ in range(6):
         recording.zero_grad(critic)
-        recording.step(critic, flags=NO_GRAD | CLEARED | StepFlag.FORWARD)
+        recording.step(critic, flags=NO_GRAD | CLEARED | StepFlag.FORWARD | StepFlag.FORWARD_SINCE_BACKWARD)
         recording.zero_grad(0)
         recording.backward()
         recording.step(0)
