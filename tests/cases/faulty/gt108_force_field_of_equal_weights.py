@@ -1,6 +1,9 @@
-"""Learning forces as the derivative of an energy: the energy network's weights were all set to one number to make a run
-reproducible, so that its hidden units stay one unit.
+"""The weights of an energy network are all set to one number, to make a run reproducible.
 
+Its forces are learned as the derivative of the energy; the hidden units stay one unit.
+
+Source: Schuett et al., "SchNet" (2017), for forces as derivatives; Goodfellow et al., "Deep Learning" (2016), section
+8.4, for the need to break symmetry.
 expect: {"code": "GT108", "where": {"parameter": ["inner.weight"], "module": ["inner"]}, "also": ["GT301"]}
 """
 import torch

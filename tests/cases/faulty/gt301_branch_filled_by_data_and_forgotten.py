@@ -1,5 +1,7 @@
-"""A second branch of a two-tower model is built and filled through `.data` as all layers are, and forward() forgets it.
+"""A second branch of a two-tower model is filled through `.data`, as all layers are, and forward() forgets it.
 
+Source: "Find unused parameters", torch.nn.parallel.DistributedDataParallel documentation; PyTorch forum questions on
+parameters whose gradient is None.
 expect: {"code": "GT301", "where": {"module": ["text", "text.0", "text.2"], "op": [null]}}
 """
 import torch

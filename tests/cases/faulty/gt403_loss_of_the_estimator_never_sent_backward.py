@@ -1,7 +1,8 @@
-"""An estimator's own loss is computed and stepped on without backward(); the encoder's loss brings it gradients, which
-are rightly cleared.
+"""An estimator's own loss is computed and stepped on without backward().
 
-Source: held-out trial; adversarial independence penalties, where one of two backward() calls got lost.
+The encoder's loss brings the estimator gradients, which are rightly cleared.
+
+Source: Belghazi et al., "MINE: Mutual Information Neural Estimation" (2018), with one of the two backward() calls lost.
 expect: {"code": "GT403", "where": {"optimizer": ["estimator_optimizer"]}, "line": true}
 """
 import torch

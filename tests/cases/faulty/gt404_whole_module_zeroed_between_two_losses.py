@@ -1,7 +1,8 @@
-"""zero_grad() on the whole module before the second loss throws away the first one's gradients; both optimizers step
-at the end.
+"""zero_grad() on the whole module before the second loss throws away the first one's gradients.
 
-Source: held-out trial; "zero_grad of the model clears both networks".
+Both optimizers step at the end.
+
+Source: PyTorch forum questions on the difference of model.zero_grad() and optimizer.zero_grad().
 expect: {"code": "GT404", "where": {"optimizer": ["density_optimizer"]}, "line": true}
 """
 import torch

@@ -1,7 +1,8 @@
-"""A triangular schedule whose peak was meant as a factor: the weights are thrown far away early, shrink again under
-weight decay, and the rate is small by the end.
+"""A triangular schedule whose peak was meant as a factor takes it as a learning rate.
 
-Source: held-out trial; schedules given a factor where they take a rate.
+The weights are thrown far away early and shrink again under weight decay; the rate is small by the end.
+
+Source: Smith, "Cyclical Learning Rates for Training Neural Networks" (2017), for the schedule.
 expect: {"code": "GT407", "where": {"optimizer": ["optimizer"]}}
 """
 import torch

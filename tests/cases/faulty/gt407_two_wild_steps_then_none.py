@@ -1,6 +1,9 @@
-"""Unscaled cancer measurements and plain SGD with a rate of 0.3: two or three steps blow the weights up by decades, the
-units die, and beside such weights later updates are nothing. One fault, one finding.
+"""Unscaled measurements and plain SGD with a rate of 0.3: two or three steps blow the weights up and kill the units.
 
+Beside such weights later updates are nothing: one fault, one finding.
+
+Source: Stack Overflow questions on a loss that is constant after the first steps; Lu et al., "Dying ReLU and
+Initialization" (2019).
 expect: {"code": ["GT407", "GT107"]}
 """
 import torch

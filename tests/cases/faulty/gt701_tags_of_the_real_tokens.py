@@ -1,6 +1,8 @@
-"""A BiLSTM tagger returns probabilities, the loop picks the rows of real tokens by their mask, and the criterion applies
-log-softmax to them once more ("my tagger stays at a loss of 0.74").
+"""A BiLSTM tagger returns probabilities and the criterion applies log-softmax once more.
 
+The loop picks the rows of real tokens by their mask.
+
+Source: "Do I need softmax with CrossEntropyLoss?", PyTorch forum; torch.nn.CrossEntropyLoss documentation.
 expect: {"code": "GT701", "where": {"op": "SoftmaxBackward0"}, "line": true}
 """
 import torch

@@ -1,5 +1,9 @@
-"""A deep equilibrium layer (Bai et al. 2019): the fixed point is found without a graph, one step is recorded, and a hook
-on it solves the adjoint equation by plain iteration, with backwards of its own while the outer one runs."""
+"""A deep equilibrium layer whose hook solves the adjoint equation by backwards of its own.
+
+The fixed point is found without a graph and one step is recorded; the hook runs while the outer backward does.
+
+Source: Bai et al., "Deep Equilibrium Models" (2019).
+"""
 import torch
 from torch import nn
 

@@ -1,7 +1,8 @@
-"""All experts run on all samples and a hard choice with a straight-through gradient picks one: one is never picked, so
-its gradient is exactly zero.
+"""All experts run on all samples, a hard choice picks one, and one of them is never picked.
 
-Tempts: GT302. Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons" (2013).
+The choice has a straight-through gradient; that of the expert never picked is exactly zero. Tempts: GT302.
+
+Source: Bengio et al., "Estimating or Propagating Gradients Through Stochastic Neurons" (2013).
 """
 import torch
 from torch import nn

@@ -1,5 +1,10 @@
-"""Forces learned as the negative derivative of an energy network (an interatomic potential in small): the last bias is a
-constant of the energy and never gets a gradient; all weights were filled through `.data`, as older code does."""
+"""Forces learned as the negative derivative of an energy network, an interatomic potential in small.
+
+The last bias is a constant of the energy and never gets a gradient; all weights were filled through `.data`.
+
+Source: Behler and Parrinello, "Generalized Neural-Network Representation of High-Dimensional Potential-Energy Surfaces"
+(2007).
+"""
 import torch
 from torch import nn
 

@@ -1,5 +1,10 @@
-"""One helper line sends every loss backward: the energy for its forces by positions, then the loss for the weights. The
-derivative by positions is thirty times the weights' gradient and no spike of it; the potential is stiff."""
+"""One helper line sends every loss backward: the energy for its forces, then the loss for the weights.
+
+The derivative by positions is thirty times the weights' gradient and no spike of it; the potential is stiff.
+
+Source: Behler and Parrinello, "Generalized Neural-Network Representation of High-Dimensional Potential-Energy Surfaces"
+(2007).
+"""
 import torch
 from torch import nn
 

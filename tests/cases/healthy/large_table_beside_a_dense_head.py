@@ -1,7 +1,8 @@
-"""A table of thirty thousand rows in a parameter group of its own: a step of plain gradient descent reaches 48 of them,
-and beside all the others it is next to nothing.
+"""A table of thirty thousand rows in a parameter group of its own, of which a step reaches 48.
 
-Tempts: GT406. Source: Naumov et al., "Deep Learning Recommendation Model" (2019).
+Beside all the others the step is next to nothing. Tempts: GT406.
+
+Source: Naumov et al., "Deep Learning Recommendation Model" (2019).
 """
 import torch
 from torch import nn

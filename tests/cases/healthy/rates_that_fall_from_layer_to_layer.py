@@ -1,7 +1,8 @@
-"""Layer-wise learning rates that fall by eight a layer: the lowest layer all but stands still, and none is far from
-the next.
+"""Layer-wise learning rates that fall by eight a layer, none of them far from the next.
 
-Tempts: GT406. Source: Howard and Ruder, "Universal Language Model Fine-tuning" (2018), with a steep decay.
+The lowest layer all but stands still. Tempts: GT406.
+
+Source: Howard and Ruder, "Universal Language Model Fine-tuning" (2018), with a steep decay.
 """
 import torch
 from torch import nn

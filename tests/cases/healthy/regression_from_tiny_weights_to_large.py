@@ -1,7 +1,8 @@
-"""Linear regression on targets of their own scale: weights start at a thousandth and grow to some tens, while the loss
-falls to what noise leaves of it.
+"""Linear regression whose weights start at a thousandth and grow to some tens.
 
-Tempts: GT407. Source: scikit-learn's diabetes data set, targets from 25 to 346.
+The targets keep their own scale, and the loss falls to what noise leaves of it. Tempts: GT407.
+
+Source: the diabetes data set of scikit-learn, targets from 25 to 346.
 """
 import torch
 from sklearn.datasets import load_diabetes

@@ -1,7 +1,8 @@
 """A stage more every forty steps, and the run ends before the last one comes in.
 
-Tempts: GT301 (a module that is never called behind others that are). Source: Karras et al., "Progressive Growing of
-GANs" (2018).
+Tempts: GT301 (a module that is never called behind others that are).
+
+Source: Karras et al., "Progressive Growing of GANs" (2018).
 """
 import torch
 from torch import nn
