@@ -124,7 +124,7 @@ def test_what_two_threads_write_is_not_measured() -> None:
 def test_a_step_beside_an_engine_in_another_thread_is_not_judged() -> None:
     """Whether its parameters have gradients cannot be asked while they may be written."""
     slow, quick = nn.Linear(3, 1), nn.Linear(3, 1)
-    optimizer = torch.optim.SGD(quick.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(quick.parameters(), lr=1e-4)  # small beside any weights
     with gradtrace.trace([slow, quick], on_finding="ignore") as trace:
         quick(torch.ones(1, 3)).backward()
         for _ in range(5):

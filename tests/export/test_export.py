@@ -7,6 +7,7 @@ import json
 import math
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -143,7 +144,16 @@ def test_wandb_offline_run(trace, tmp_path, monkeypatch):
     folder = export(trace.recordings, [FINDING], "wandb", tmp_path / "out")
     runs = list((folder / "wandb").glob("offline-run-*/*.wandb"))
     assert len(runs) == 1
-    assert b"gradient_norm/layer1.weight" in runs[0].read_bytes()
+    assert _holds_soon(runs[0], b"gradient_norm/layer1.weight")
+
+
+def _holds_soon(file: Path, content: bytes) -> bool:
+    """Whether a file holds `content` within seconds: W&B writes it in a process of its own, which may outlast
+    `finish()`."""
+    end = time.monotonic() + 20.0
+    while content not in file.read_bytes() and time.monotonic() < end:
+        time.sleep(0.1)
+    return content in file.read_bytes()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of SQLAlchemy, about what MLflow asks it for

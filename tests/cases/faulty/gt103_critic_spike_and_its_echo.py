@@ -1,6 +1,6 @@
 """One bad batch of a GAN: the critic's spike, and the generator's right after it, are one.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT103", "backward": 101}
 """
 import torch

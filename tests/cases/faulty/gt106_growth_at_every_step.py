@@ -1,6 +1,6 @@
 """A scaler that grows after every good step overflows again at once: most steps are skipped.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT106"}
 """
 import torch

@@ -1,6 +1,6 @@
 """A start scale of 2 ** 70 overflows at every step of a short run: no op is to blame.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT106"}
 """
 import torch

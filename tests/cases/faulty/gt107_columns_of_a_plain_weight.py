@@ -1,6 +1,6 @@
 """Four fifths of the units are dead, in a script that multiplies by its weights from the right.
 
-Source: held-out trial; the units are columns.
+Source: a program of our own, written without a look at the rules; the units are columns.
 expect: {"code": "GT107", "where": {"parameter": ["w1"]}, "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """A dead hidden layer gives zeros, so that the head's weight gets none but zero gradients: one fault, not two.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT107", "where": {"module": ["fc1"]}}
 """
 import torch

@@ -1,6 +1,6 @@
 """Sixteen channels are off behind batch norm; the next convolution is given zeros and looks dead too.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT107", "where": {"module": ["0"]}}
 """
 import torch

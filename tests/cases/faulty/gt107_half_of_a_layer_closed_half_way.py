@@ -1,6 +1,6 @@
 """A bias correction applied half-way shuts half of the hidden units for good.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT107", "where": {"module": ["hidden"]}, "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """Two constant matrices in a script that multiplies by its weights from the right.
 
-Source: held-out trial; the units are columns.
+Source: a program of our own, written without a look at the rules; the units are columns.
 expect: {"code": "GT108", "where": {"parameter": ["W1"]}}
 """
 import torch

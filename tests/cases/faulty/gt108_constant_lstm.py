@@ -1,6 +1,6 @@
 """Every weight of an LSTM starts as 0.1: its units stay alike, its gates do not.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT108", "where": {"module": ["lstm"]}}
 """
 import torch

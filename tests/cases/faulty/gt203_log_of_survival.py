@@ -1,6 +1,6 @@
 """A survival probability underflows at one step. Before, large numbers inside of the loss are no fading gradient.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT203", "where": {"op": ["LogBackward0"]}, "line": true, "backward": 11}
 """
 import torch

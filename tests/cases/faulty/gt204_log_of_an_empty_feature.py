@@ -1,6 +1,6 @@
 """The logarithm of a zero income stands in the features; layer normalisation makes a NaN of it.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT204", "where": {"module": ["bn", ""]}, "backward": 31}
 """
 import torch

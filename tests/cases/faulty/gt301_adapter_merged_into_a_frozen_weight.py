@@ -1,6 +1,6 @@
 """An adapter's product is merged into the frozen weight through .data before every call: the adapter learns nothing.
 
-Source: held-out trial; "LoRA from scratch" write-ups that merge for inference and train the same way.
+Source: a program of our own, written without a look at the rules; "LoRA from scratch" write-ups that merge for inference and train the same way.
 expect: {"code": "GT301", "where": {"parameter": ["project.down", "project.up"]}, "line": true}
 """
 import torch

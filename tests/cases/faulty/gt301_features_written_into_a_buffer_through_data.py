@@ -1,7 +1,7 @@
 """Features are copied into a preallocated buffer through `.data`, and read from there.
 
 Source: the warning on `.data` in the PyTorch 0.4 migration guide
-(https://pytorch.org/blog/pytorch-0_4_0-migration-guide); held-out trial.
+(https://pytorch.org/blog/pytorch-0_4_0-migration-guide); a program of our own, written without a look at the rules.
 expect: {"code": "GT301", "where": {"parameter": ["conv.weight", "conv.bias"]}, "line": true}
 """
 

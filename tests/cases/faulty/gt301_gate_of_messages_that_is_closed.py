@@ -1,6 +1,6 @@
 """Messages pass a hard gate that starts closed: the gate cannot learn, and the layers before and behind it get zeros.
 
-Source: held-out trial; thresholds on attention in message passing.
+Source: a program of our own, written without a look at the rules; thresholds on attention in message passing.
 expect: {"code": "GT301", "where": {"parameter": ["passing.gate.weight"]}, "line": true}
 """
 import torch

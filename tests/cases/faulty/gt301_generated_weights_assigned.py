@@ -1,6 +1,6 @@
 """A hypernetwork's weights are assigned to the main layer's .data.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT301", "where": {"parameter": ["hyper.weight"]}, "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """A hypernetwork's weights go into the main layer by vector_to_parameters, which takes values alone.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT301", "where": {"parameter": ["hyper.0.weight"]}, "line": true}
 """
 import torch

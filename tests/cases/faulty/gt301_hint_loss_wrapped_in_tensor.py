@@ -1,6 +1,6 @@
 """A distillation hint is wrapped in torch.Tensor without its graph.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT301", "where": {"parameter": ["m.student_proj.weight"]}, "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """The stages are walked in pairs by index, and the last one is left out.
 
-Source: held-out trial; off-by-one loops over nn.ModuleList.
+Source: a program of our own, written without a look at the rules; off-by-one loops over nn.ModuleList.
 expect: {"code": "GT301", "where": {"module": ["stages.3"]}}
 """
 import torch

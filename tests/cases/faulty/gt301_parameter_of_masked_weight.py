@@ -1,6 +1,6 @@
 """The masked weight is wrapped in nn.Parameter in every forward: a new leaf, and the real one never learns.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT301", "where": {"parameter": ["0.base"]}, "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """The queries are written into a buffer through .data.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT301", "where": {"parameter": ["attn.query.weight"]}, "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """A penalty is read by item() and may be, the loss is too and may not.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT303", "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """The actor's gradients are cleared twice and the critic's never.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT401", "where": {"optimizer": ["critic_opt"]}, "line": false}
 """
 import torch

@@ -1,6 +1,6 @@
 """Gradient descent written out, without an optimizer, and nothing clears the gradients.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT401", "line": false}
 """
 import torch

@@ -1,6 +1,6 @@
 """backward() is called for the first batch of each epoch only, step() for all.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT403", "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """The closure clears and computes the loss, and does not call backward().
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT403", "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """backward() of the policy's loss got lost; the value's targets use the policy under no_grad, as they should.
 
-Source: held-out trial; actor-critic updates split over methods.
+Source: a program of our own, written without a look at the rules; actor-critic updates split over methods.
 expect: {"code": "GT403", "where": {"optimizer": ["policy_optimizer"]}, "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """The first loss's gradients are cleared before the second loss's backward.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT404", "where": {"parameter": ["head_a.weight"]}, "line": true}
 """
 import torch

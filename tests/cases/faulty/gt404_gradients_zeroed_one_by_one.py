@@ -1,6 +1,6 @@
 """Gradients are zeroed by hand before the step: the order of plain gradient descent, where the update comes first.
 
-Source: https://stackoverflow.com/questions/48001598 (why gradients are zeroed, and where); held-out trial.
+Source: https://stackoverflow.com/questions/48001598 (why gradients are zeroed, and where); a program of our own, written without a look at the rules.
 expect: {"code": "GT404", "line": true}
 """
 

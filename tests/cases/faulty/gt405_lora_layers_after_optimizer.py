@@ -1,6 +1,6 @@
 """Layers are replaced by low-rank ones after the optimizer was built.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT405", "line": false}
 """
 import torch

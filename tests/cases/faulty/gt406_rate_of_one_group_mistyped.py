@@ -1,6 +1,6 @@
 """One of three parameter groups has a learning rate with too many zeros: that part stays as initialised.
 
-Source: held-out trial; discriminative learning rates copied from a table.
+Source: a program of our own, written without a look at the rules; discriminative learning rates copied from a table.
 expect: {"code": "GT406", "where": {"parameter": ["mixer.0.weight"]}}
 """
 import torch

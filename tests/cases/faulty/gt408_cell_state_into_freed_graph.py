@@ -1,6 +1,6 @@
 """A recurrent cell's state is carried into the next batch without detach().
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT408", "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """A student that ends in softmax is given to a distillation loss that divides by a temperature and takes log-softmax.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 expect: {"code": "GT701", "line": true}
 """
 import torch

@@ -1,6 +1,6 @@
 """Two gates share a line whose softmax runs over the axis that unsqueeze added.
 
-Source: held-out trial: the second gate was told of as another fault.
+Source: a program of our own, written without a look at the rules: the second gate was told of as another fault.
 expect: {"code": "GT703", "line": true}
 """
 import torch

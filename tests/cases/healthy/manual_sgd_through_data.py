@@ -1,6 +1,6 @@
 """Gradient descent written out through .data, gradients and weights alike.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 """
 import torch
 

