@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -39,3 +41,20 @@ def test_a_wheel_holds_all_of_the_package(files):
 @pytest.mark.parametrize("needed", ["gradtrace/py.typed", "licenses/LICENSE", "entry_points.txt"])
 def test_a_wheel_says_what_it_is(files, needed):
     assert [name for name in files if name.endswith(needed)]
+
+
+OPTIMISED = """
+import torch
+import gradtrace
+model = torch.nn.Linear(2, 1)
+with gradtrace.trace(model, out="t.gradtrace", on_finding="ignore") as trace:
+    model(torch.ones(1, 2)).sum().backward()
+print(len(trace.recording()))
+"""
+
+
+def test_it_traces_where_python_leaves_assertions_out(tmp_path):
+    run = subprocess.run(
+        [sys.executable, "-O", "-c", OPTIMISED], capture_output=True, text=True, cwd=tmp_path, check=False, timeout=120
+    )
+    assert (run.returncode, run.stdout) == (0, "1\n"), run.stderr

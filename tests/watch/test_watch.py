@@ -291,3 +291,10 @@ def test_help_has_an_example_and_imports_neither_torch_nor_textual():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "Example: gradtrace watch" in done.stdout
+
+
+def test_a_trace_without_a_backward_yet_is_watched(tmp_path):
+    """It counts as nothing, but it is there."""
+    growing = GrowingTrace(write_trace(tmp_path / "run.gradtrace", backwards=0, layers=2, snapshots=(), close=False))
+    assert growing.refresh()
+    assert len(growing.recording) == 0

@@ -66,13 +66,13 @@ class GrowingTrace:
                 self._leave()
         if self._trace is None and self._is_there():
             self._trace = load(self.path)
-            self._await_rank()
+            self._await_rank(self._trace)
         return self._trace is not None
 
-    def _await_rank(self) -> None:
+    def _await_rank(self, trace: Trace) -> None:
         """Leave a folder in which the rank is not yet; it may still come, into a file it never will."""
         try:
-            assert self.recording  # noqa: S101  asking for it finds it
+            trace.recording(self.rank)
         except GradtraceError:
             if not self.path.is_dir():
                 raise
