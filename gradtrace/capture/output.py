@@ -76,10 +76,6 @@ class Output:
     @property
     def writer(self) -> BackgroundWriter:
         """The file's writer; opens the file when first asked for. Events wait for something else to be written."""
-        return self.open()
-
-    def open(self) -> BackgroundWriter:
-        """Open the file, if it is not open yet. Raises what opening it raises."""
         if self._writer is None:
             self._writer = self._open_file()
             for event in self._early:
